@@ -1,0 +1,1 @@
+"""pytest plugin: a simulated beamline for tests of your own plans."""
