@@ -1,0 +1,169 @@
+"""The nouns of the data's way: what a series, a frame and its score are."""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+PixelType = Literal["uint8", "uint16", "uint32"]
+PIXEL_TYPES: tuple[PixelType, ...] = ("uint8", "uint16", "uint32")
+
+
+class Category(IntEnum):
+    """Where a frame is booked; the order is the one of the result file's `names`."""
+
+    ACCEPTED = 0
+    LOW_INTENSITY = 1
+    STREAK = 2
+    BACKGROUND = 3
+    GATED = 4
+    CORRUPT = 5
+    DUPLICATE = 6
+    FOREIGN = 7
+    MISSING = 8
+
+    @property
+    def label(self) -> str:
+        """The category's name as users and files spell it."""
+        return self.name.lower()
+
+
+CATEGORY_NAMES: tuple[str, ...] = tuple(category.label for category in Category)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesHeader:
+    """What the detector announced when it was armed.
+
+    Attributes
+    ----------
+    series : int
+        The detector's series id.
+    shape : tuple of int or None
+        (rows, columns), None when the header says nothing (header detail "none").
+    pixel_type : str or None
+        Expected pixel type; the frames' own type decides.
+    images : int or None
+        nimages x ntrigger, None when not announced.
+    beam_center_x, beam_center_y : float or None
+        Column and row of the direct beam in pixels.
+    count_time_s, frame_time_s, photon_energy_ev, wavelength_m, distance_m, pixel_size_m : float or None
+        The detector's configuration in SI units (energy in eV).
+    valid : ndarray of bool, shape (rows, columns), or None
+        True where the header's pixel mask lets a pixel count.
+    count_cutoff : int or None
+        Largest count a pixel can hold after corrections.
+    config : dict
+        The vendor's configuration as it came.
+    """
+
+    series: int
+    shape: tuple[int, int] | None = None
+    pixel_type: PixelType | None = None
+    images: int | None = None
+    beam_center_x: float | None = None
+    beam_center_y: float | None = None
+    count_time_s: float | None = None
+    frame_time_s: float | None = None
+    photon_energy_ev: float | None = None
+    wavelength_m: float | None = None
+    distance_m: float | None = None
+    pixel_size_m: float | None = None
+    valid: NDArray[np.bool_] | None = None
+    count_cutoff: int | None = None
+    config: dict[str, object] = field(default_factory=dict)
+    appendix: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedFrame:
+    """One exposure as it came over the wire or out of a file, still compressed.
+
+    Attributes
+    ----------
+    series : int or None
+        None when the sender left it out.
+    frame : int
+        Number of the frame within the series, from 0.
+    shape : tuple of int
+        (rows, columns).
+    encoding : str
+        The vendor's encoding string, for example "bs32-lz4<".
+    blob : bytes-like
+        The compressed pixels.
+    md5 : str
+        The sender's hash of the blob, empty when it sent none.
+    """
+
+    series: int | None
+    frame: int
+    shape: tuple[int, int]
+    pixel_type: PixelType
+    encoding: str
+    blob: bytes | memoryview
+    md5: str = ""
+    start_time_ns: int = 0
+    stop_time_ns: int = 0
+    real_time_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesEnd:
+    """The detector has disarmed."""
+
+    series: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A message that cannot be used, and why.
+
+    Attributes
+    ----------
+    reason : str
+        One sentence for a person.
+    series, frame : int or None
+        Whose message it was, as far as it can be read.
+    image : bool
+        Whether it was (or looked like) an image message: those are booked.
+    """
+
+    reason: str
+    series: int | None = None
+    frame: int | None = None
+    image: bool = False
+
+
+Message = SeriesHeader | EncodedFrame | SeriesEnd | Refusal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameScore:
+    """The exact integers by which a frame is judged.
+
+    Attributes
+    ----------
+    total : int
+        Sum over the static mask without pixels at the type's maximum or maximum - 1.
+    ring_sum, ring_square_sum, ring_pixels : int
+        S1, S2 and n over the valid ring pixels next to the beam stop.
+    """
+
+    total: int
+    ring_sum: int
+    ring_square_sum: int
+    ring_pixels: int
+
+    @property
+    def chi2(self) -> float:
+        """n S2 / S1 - S1 (paper, eq. 4 with its square restored); NaN without ring pixels or counts."""
+        if self.ring_pixels == 0 or self.ring_sum == 0:
+            return float("nan")
+        return self.ring_pixels * self.ring_square_sum / self.ring_sum - self.ring_sum
+
+    @property
+    def dof(self) -> int:
+        """Degrees of freedom, n - 1; -1 without ring pixels."""
+        return self.ring_pixels - 1

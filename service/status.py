@@ -1,0 +1,87 @@
+"""What the service says about itself: the one schema behind /status, the PVs and the page."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+State = Literal["idle", "armed", "receiving", "complete", "incomplete", "failed"]
+
+
+class Counts(BaseModel):
+    """Image messages by category; the contract's books."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    received: int = 0
+    accepted: int = 0
+    low_intensity: int = 0
+    streak: int = 0
+    background: int = 0
+    gated: int = 0
+    corrupt: int = 0
+    duplicate: int = 0
+    foreign: int = 0
+    missing: int = 0
+    pending: int = 0
+
+
+class NamedError(BaseModel):
+    """Something that went wrong, in words for a person."""
+
+    name: str
+    message: str
+    when: str = Field(description="UTC, ISO 8601")
+    series: int | None = None
+    frame: int | None = None
+
+
+class LastFrame(BaseModel):
+    """The newest frame of the series."""
+
+    frame: int
+    total: int
+    chi2: float | None
+    dof: int
+    verdict: str
+
+
+class ReconstructionStatus(BaseModel):
+    """How far the image is."""
+
+    state: Literal["off", "waiting", "running", "done", "failed"] = "off"
+    frames: int | None = Field(None, description="frames in the sum the newest image was made from")
+    resolution_m: float | None = None
+    seconds: float | None = None
+    message: str = ""
+    warnings: list[str] = []
+
+
+class Status(BaseModel):
+    """The whole truth on one screen."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: State = "idle"
+    degraded: list[str] = []
+    series: int | None = None
+    announced: int | None = None
+    expected: int | None = None
+    counts: Counts = Counts()
+    balanced: bool = True
+    behind: int = 0
+    rate_hz: float = 0.0
+    missing_frames: list[tuple[int, int]] = Field([], description="ranges of frame numbers, both ends included")
+    unresolved: list[int] = []
+    durable_through: int = 0
+    parameters: dict[str, object] = {}
+    reference_total: float | None = None
+    result: str | None = None
+    errors: list[NamedError] = []
+    last: LastFrame | None = None
+    reconstruction: ReconstructionStatus = ReconstructionStatus()
+    paused: bool = False
+    shape: tuple[int, int] | None = None
+    pixel_size_m: float | None = None
+    started: str | None = None
+    message: str = "waiting for the detector"
+    version: str = ""
