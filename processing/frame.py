@@ -158,10 +158,11 @@ class FrameScore:
 
     @property
     def chi2(self) -> float:
-        """n S2 / S1 - S1 (paper, eq. 4 with its square restored); NaN without ring pixels or counts."""
+        """Sum of squared deviations over the mean, n S2 / S1 - S1 (paper, eq. 4 with its square); NaN without counts."""
         if self.ring_pixels == 0 or self.ring_sum == 0:
             return float("nan")
-        return self.ring_pixels * self.ring_square_sum / self.ring_sum - self.ring_sum
+        # one rounding of the exact fraction
+        return (self.ring_pixels * self.ring_square_sum - self.ring_sum**2) / self.ring_sum
 
     @property
     def dof(self) -> int:
