@@ -11,7 +11,7 @@ def _add(
     excluded: NDArray[np.uint32],
     pixels: NDArray[np.unsignedinteger],
     valid: NDArray[np.uint8],
-    limit: int,
+    limit: np.unsignedinteger,
     sign: int,
 ) -> None:
     for i in range(pixels.size):

@@ -158,7 +158,7 @@ class FrameScore:
 
     @property
     def chi2(self) -> float:
-        """Sum of squared deviations over the mean, n S2 / S1 - S1 (paper, eq. 4 with its square); NaN without counts."""
+        """Sum of squared deviations over the mean, n S2 / S1 - S1 (eq. 4 with its square); NaN without counts."""
         if self.ring_pixels == 0 or self.ring_sum == 0:
             return float("nan")
         # one rounding of the exact fraction

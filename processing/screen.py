@@ -65,7 +65,7 @@ def ring_pixels(
 
 
 @numba.njit(nogil=True, cache=True)
-def _total(pixels: NDArray[np.unsignedinteger], valid: NDArray[np.uint8], limit: int) -> np.uint64:
+def _total(pixels: NDArray[np.unsignedinteger], valid: NDArray[np.uint8], limit: np.unsignedinteger) -> np.uint64:
     total = np.uint64(0)
     for i in range(pixels.size):
         value = pixels[i]

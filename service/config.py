@@ -1,0 +1,255 @@
+"""Every setting of the service: the same names in TOML, `--set section.key=value` and the HTTP API."""
+
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from service.errors import ConfigurationError, UsageError
+
+_ENDPOINT = re.compile(r"^(tcp://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.\-*]+):\d{1,5}|ipc://[\w./-]+)$")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Stream(_Section):
+    """Where frames come from."""
+
+    connect: str | None = Field(None, description="address of the detector's PUSH socket, tcp://HOST:PORT")
+    bind: str | None = Field(None, description="bind the PULL socket here instead")
+    connect_timeout_s: float = Field(300.0, gt=0)
+    idle_timeout_s: float | None = Field(None, gt=0, description="default: max(120, 3 x frame_time)")
+    drain_s: float = Field(2.0, ge=0, description="how long after an end message late frames are waited for")
+    receive_high_water: int = Field(4, ge=1, le=1000)
+    queue_frames: int = Field(16, ge=1, le=10_000, description="frames between the socket and the summing")
+
+
+class Detector(_Section):
+    """Overrides of what the stream's header says."""
+
+    beam_center_x: float | None = Field(None, description="column, px")
+    beam_center_y: float | None = Field(None, description="row, px")
+    distance_m: float | None = Field(None, gt=0)
+    wavelength_m: float | None = Field(None, gt=0)
+    pixel_size_m: float | None = Field(None, gt=0)
+    mask_file: Path | None = Field(None, description=".npy, True (or non-zero) where a pixel may count")
+
+
+class Screening(_Section):
+    """The three cuts of the paper."""
+
+    enabled: bool = True
+    intensity_ratio_min: float = Field(0.3, ge=0, le=1)
+    chi2_ratio_max: float = Field(1.6, gt=0, le=1e6)
+    chi2_max: float | None = Field(None, gt=0)
+    background_ratio_max: float = Field(0.6, ge=0, le=1)
+    ring_inner_px: float = Field(28.6, ge=0, le=10_000)
+    ring_outer_px: float = Field(31.2, gt=0, le=10_000)
+    reference_total: float | None = Field(None, gt=0, description="total of a good frame; default: found")
+    settle_frames: int = Field(5, ge=1, le=10_000, description="frames before the first, provisional verdicts")
+    hold_mib: float = Field(256.0, ge=1, description="memory for compressed frames whose verdict may still flip")
+
+    @model_validator(mode="after")
+    def _ring(self) -> "Screening":
+        if self.ring_inner_px >= self.ring_outer_px:
+            raise ValueError(
+                f"ring_inner_px must be below ring_outer_px ({self.ring_outer_px:g} px), got {self.ring_inner_px:g} px"
+            )
+        return self
+
+
+class Spool(_Section):
+    """Keeping the compressed frames on disk."""
+
+    enabled: Literal[False] = Field(False, description="not available yet; the detector's FileWriter keeps frames")
+
+
+class Reconstruction(_Section):
+    """When and how the image is made."""
+
+    enabled: bool = True
+    at_frames: tuple[int, ...] = Field(
+        (10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000), description="accepted frames at which to run"
+    )
+    timeout_s: float = Field(300.0, gt=0)
+    object_diameter_m: float | None = Field(None, gt=0, description="expected outer diameter; default: estimated")
+    width_px: int = Field(975, ge=15, description="unbinned width of the array cut around the centre")
+    bin: int = Field(3, ge=1, le=16)
+    reduce: int = Field(5, ge=1, le=32, description="further odd binning at the same real-space pixel")
+    speckle_px: float = Field(151.0, gt=0, description="unbinned diameter removed at the centre")
+    background: Literal["azimuthal", "raw", "none"] = "azimuthal"
+    algorithm: Literal["hio", "ghio"] = "hio"
+    seeds: int = Field(100, ge=1, le=10_000)
+    iterations: int = Field(1000, ge=1, le=1_000_000)
+    generations: int = Field(10, ge=1, le=1000)
+    seed: int = Field(0, ge=0)
+
+
+class Output(_Section):
+    """Where results go."""
+
+    directory: Path = Path("xedm-output")
+    snapshot_every_s: float = Field(10.0, gt=0, description="at the least; longer where writing takes long")
+
+
+class Http(_Section):
+    """The live page and the API."""
+
+    enabled: bool = True
+    port: int = Field(0, ge=0, le=65535, description="0: a free one")
+
+
+class Pvs(_Section):
+    """The service's own EPICS PVs."""
+
+    enabled: bool = True
+    prefix: str = Field("XEDM:", pattern=r"^[A-Za-z0-9_:\-]{1,40}$")
+    port: int = Field(0, ge=0, le=65535, description="CA server port, 0: a free one")
+    steering: bool = Field(default=False, description="let anyone on Channel Access change thresholds")
+
+
+class Beamline(_Section):
+    """PV names of the hardware; the defaults are those of the simulation."""
+
+    stage_x: str = "25A:PIEZO:X"
+    stage_y: str = "25A:PIEZO:Y"
+    stage_z: str = "25A:PIEZO:Z"
+    detector: str = "25A:EIG1M:cam1:"
+    shutter_command: str = "25A:FS:Cmd"
+    shutter_status: str = "25A:FS:Sts"
+    attenuator: str = "25A:ATT:Transmission"
+    attenuator_moving: str = "25A:ATT:Moving"
+    beam_stop: str = "25A:BS:Cmd"
+    beam_stop_status: str = "25A:BS:Sts"
+    ring_current: str = "SR-DI-DCCT:BeamCurrent"
+    ring_countdown: str = "TPS:TimeToNextInjSec"
+    live_prefix: str = "XEDM:"
+
+
+class Settings(_Section):
+    """The whole configuration."""
+
+    stream: Stream = Stream()
+    detector: Detector = Detector()
+    screening: Screening = Screening()
+    spool: Spool = Spool()
+    reconstruction: Reconstruction = Reconstruction()
+    output: Output = Output()
+    http: Http = Http()
+    pvs: Pvs = Pvs()
+    beamline: Beamline = Beamline()
+
+    def changed(self, changes: Mapping[str, object]) -> "Settings":
+        """Return a copy with settings given by their dotted names.
+
+        Raises
+        ------
+        ConfigurationError
+            When a name is unknown or a value outside its limits.
+        """
+        tree = self.model_dump(mode="python")
+        for name, value in changes.items():
+            section, _, key = name.partition(".")
+            if section not in tree or key not in tree[section]:
+                raise ConfigurationError(f"setting {name!r} does not exist; {_nearest(name)}")
+            tree[section][key] = value
+        return _validated(tree, "settings")
+
+
+Pair = Annotated[str, "section.key=value"]
+
+
+def _names() -> list[str]:
+    return [
+        f"{section}.{key}"
+        for section, field in Settings.model_fields.items()
+        for key in cast("type[BaseModel]", field.annotation).model_fields
+    ]
+
+
+def _nearest(name: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, _names(), n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else "see docs/reference/settings.md for the names"
+
+
+def _validated(tree: Mapping[str, Any], where: str) -> Settings:
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        sentences = []
+        for item in error.errors():
+            name = ".".join(str(step) for step in item["loc"])
+            if item["type"] == "extra_forbidden":
+                sentences.append(f"setting {name!r} does not exist; {_nearest(name)}")
+            else:
+                said = item["msg"].removeprefix("Value error, ")
+                sentences.append(f"setting {name!r}: {said}, got {item.get('input')!r:.80}")
+        raise ConfigurationError(f"{where}: " + "; ".join(sentences)) from None
+
+
+def _value(text: str) -> object:
+    """Read the right side of `--set`: JSON where it is JSON, `none` and `off` as null, else the text itself."""
+    if text.lower() in ("none", "off", "null"):
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def parse_pairs(pairs: Iterable[str]) -> dict[str, object]:
+    """Turn `section.key=value` texts into names and values.
+
+    Raises
+    ------
+    UsageError
+        When a text has no `=` or no dotted name.
+    """
+    changes: dict[str, object] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or "." not in name:
+            raise UsageError(f"--set must look like section.key=value, got {pair!r}")
+        changes[name.strip()] = _value(text.strip())
+    return changes
+
+
+def load_settings(path: Path | None = None, pairs: Iterable[str] = ()) -> Settings:
+    """Read the TOML file, if any, and lay the `--set` values over it.
+
+    Raises
+    ------
+    ConfigurationError
+        When the file cannot be read, or a setting is wrong; the sentence names it.
+    """
+    tree: dict[str, Any] = {}
+    if path is not None:
+        try:
+            tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigurationError(f"configuration file {path} cannot be read: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"configuration file {path} is not valid TOML: {error}") from None
+    settings = _validated(tree, str(path) if path else "settings")
+    return settings.changed(parse_pairs(pairs))
+
+
+def check_endpoint(address: str) -> str:
+    """Return a ZeroMQ address that is well-formed.
+
+    Raises
+    ------
+    UsageError
+        Otherwise.
+    """
+    if not _ENDPOINT.match(address) or (address.startswith("tcp") and not 0 < int(address.rsplit(":", 1)[1]) < 65536):
+        raise UsageError(f"stream address must look like tcp://HOST:PORT with a port from 1 to 65535, got {address!r}")
+    return address

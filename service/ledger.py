@@ -1,0 +1,141 @@
+"""The frames of one series, one row an image message, and who is missing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from processing.frame import CATEGORY_NAMES, Category, FrameScore
+from service.source import PointNote
+
+PENDING = 255
+_UNREADABLE = 0xFFFFFFFF
+_COLUMNS: Mapping[str, type] = {
+    "frame": np.uint32,
+    "verdict": np.uint8,
+    "total": np.uint64,
+    "chi2": np.float64,
+    "dof": np.int64,
+    "parameters": np.uint16,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerRows:
+    """A copy of the ledger as it goes into the result file: received messages, then missing frames.
+
+    Attributes
+    ----------
+    columns : dict of str to ndarray, shape (n,)
+        Named as in the result file's `/entry/frames`.
+    """
+
+    columns: dict[str, NDArray[Any]]
+
+
+class Ledger:
+    """Rows that grow by one an image message; columns are NumPy arrays so that re-judging is quick."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, NDArray[Any]] = {name: np.zeros(1024, dtype) for name, dtype in _COLUMNS.items()}
+        self._rows = 0
+        self._row_of_frame: dict[int, int] = {}
+        self.highest_frame = -1
+        self.counts = dict.fromkeys(CATEGORY_NAMES, 0)
+        self.pending = 0
+        self.notes: dict[int, PointNote] = {}
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Return a view of one column, shape (rows,)."""
+        return self._columns[name][: self._rows]
+
+    def row_of(self, frame: int) -> int | None:
+        """Return the row that speaks for a frame number, None before any readable message of it."""
+        return self._row_of_frame.get(frame)
+
+    def enter(self, frame: int | None, category: Category | None, score: FrameScore | None, parameters: int) -> int:
+        """Add a row; `category` None means pending. Return the row's index.
+
+        Parameters
+        ----------
+        frame : int or None
+            None when the message was too damaged to say.
+        """
+        if self._rows == len(self._columns["frame"]):
+            self._columns = {
+                name: np.concatenate([column, np.zeros_like(column)]) for name, column in self._columns.items()
+            }
+        row = self._rows
+        self._rows += 1
+        columns = self._columns
+        columns["frame"][row] = _UNREADABLE if frame is None else frame
+        columns["parameters"][row] = parameters
+        columns["verdict"][row] = PENDING if category is None else category
+        columns["total"][row] = score.total if score else 0
+        columns["chi2"][row] = score.chi2 if score else np.nan
+        columns["dof"][row] = score.dof if score else -1
+        if category is None:
+            self.pending += 1
+        else:
+            self.counts[category.label] += 1
+        if frame is not None:
+            if category is not Category.DUPLICATE:
+                self._row_of_frame[frame] = row
+            self.highest_frame = max(self.highest_frame, frame)
+        return row
+
+    def judge(self, row: int, category: Category, parameters: int) -> None:
+        """Give a row its (new) verdict and keep the counts in step."""
+        before = self._columns["verdict"][row]
+        if before == PENDING:
+            self.pending -= 1
+        else:
+            self.counts[CATEGORY_NAMES[before]] -= 1
+        self._columns["verdict"][row] = category
+        self._columns["parameters"][row] = parameters
+        self.counts[category.label] += 1
+
+    def scored_rows(self) -> NDArray[np.int64]:
+        """Return the rows that carry a score of their own (not corrupt, not duplicate)."""
+        verdict = self.column("verdict")
+        return np.flatnonzero((verdict != Category.CORRUPT) & (verdict != Category.DUPLICATE))
+
+    def missing_frames(self, upto: int | None = None) -> list[tuple[int, int]]:
+        """Return the ranges (both ends included) of frame numbers below `upto` that never came.
+
+        Parameters
+        ----------
+        upto : int or None
+            None: only holes below the highest number seen.
+        """
+        limit = self.highest_frame + 1 if upto is None else upto
+        seen = np.zeros(limit + 2, bool)
+        seen[0] = seen[-1] = True  # guards on both sides, so that every run of holes has two ends
+        numbers = np.fromiter(self._row_of_frame, np.int64, len(self._row_of_frame))
+        seen[numbers[numbers < limit] + 1] = True
+        steps = np.diff(seen.astype(np.int8))
+        starts, stops = np.flatnonzero(steps == -1), np.flatnonzero(steps == 1) - 1
+        return [(int(start), int(stop)) for start, stop in zip(starts, stops, strict=True)]
+
+    def distinct(self) -> int:
+        """Return how many different frame numbers were seen."""
+        return len(self._row_of_frame)
+
+    def rows(self, upto: int | None) -> LedgerRows:
+        """Return all rows, the missing frames behind the received ones, joined with the scan's points."""
+        missing = [number for first, last in self.missing_frames(upto) for number in range(first, last + 1)]
+        columns: dict[str, NDArray[Any]] = {}
+        blanks = {"verdict": Category.MISSING, "chi2": np.nan, "dof": -1}
+        for name, dtype in _COLUMNS.items():
+            tail = missing if name == "frame" else np.full(len(missing), blanks.get(name, 0))
+            columns[name] = np.concatenate([self.column(name), np.asarray(tail, dtype)])
+        notes = [self.notes.get(int(number)) for number in columns["frame"]]
+        columns["point"] = np.array([-1 if note is None or note.void else note.point for note in notes], np.int64)
+        columns["x"] = np.array([np.nan if note is None else note.x_um for note in notes], np.float64)
+        columns["y"] = np.array([np.nan if note is None else note.y_um for note in notes], np.float64)
+        return LedgerRows(columns=columns)

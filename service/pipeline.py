@@ -1,0 +1,282 @@
+"""The whole way of one exposure, in the order in which it happens.
+
+    receive -> decode -> screen -> accumulate -> snapshot -> prepare -> reconstruct -> publish
+
+    stage        does                                              file
+    receive      bytes off the wire become a typed message         service/receive.py, processing/stream_v1.py
+    decode       compressed bytes become pixels                    processing/decode.py
+    screen       pixels become exact integers, then a verdict      processing/screen.py
+    accumulate   accepted and background frames are summed         service/series.py, processing/accumulate.py
+    snapshot     a copy of the sums that never changes             processing/snapshot.py
+    prepare      centre, background, symmetry, bins, amplitude     processing/prepare.py   (in a child process)
+    reconstruct  the amplitude becomes an image                    processing/phase.py     (in a child process)
+    publish      file, page, PVs                                   service/store.py, web.py, pvs.py
+
+This file computes nothing itself. `Pipeline` carries one frame to the sums; `service/live.py` calls the later stages.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from processing.decode import decode
+from processing.frame import EncodedFrame, Refusal, SeriesEnd, SeriesHeader
+from processing.screen import score
+from service.books import ErrorLog, RateMeter
+from service.config import Settings
+from service.mailbox import Letter
+from service.router import WaitingRoom
+from service.series import Series
+from service.source import PointNote
+from service.status import State
+
+_MAX_EARLY_NOTES = 1000
+
+
+class Pipeline:
+    """Carries messages to the sums and knows in which state the series is.
+
+    `take` and `tick` are called by one thread; everything another thread may read or call stands under `lock`.
+
+    Parameters
+    ----------
+    settings : Settings
+    user_mask : ndarray of bool or None
+        True where a pixel may count.
+    on_open, on_end : callable
+        Called with the series, outside the lock, when it opens and when it has ended.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        user_mask: NDArray[np.bool_] | None,
+        on_open: Callable[[Series], None],
+        on_end: Callable[[Series], None],
+    ) -> None:
+        self.lock = threading.RLock()
+        self.settings = settings
+        self.errors = ErrorLog()
+        self.rate = RateMeter()
+        self.state: State = "idle"
+        self.series: Series | None = None
+        self.last_frame: EncodedFrame | None = None
+        self.last_row = -1
+        self.foreign = 0
+        self.images_before = 0
+        self.paused = False
+        self.ending_at: float | None = None
+        self.waiting = WaitingRoom()
+        self._user_mask = user_mask
+        self._on_open, self._on_end = on_open, on_end
+        self._next_expected: int | None = None
+        self._early_notes: list[PointNote] = []
+        self._last_message = time.monotonic()
+
+    # -- receive -> decode -> screen -> accumulate -----------------------------------------------------------------
+
+    def take(self, letter: Letter, done: Callable[[], None] = lambda: None) -> None:
+        """Carry one message as far as the sums; `done` is called under the lock once it is booked."""
+        self._last_message = time.monotonic()
+        match letter.message:
+            case EncodedFrame() as frame:
+                self._take_frame(frame, done)
+            case SeriesHeader() as header:
+                self._open(header, letter.image_number)
+            case SeriesEnd() as end:
+                self._take_end(end)
+            case Refusal() as refusal:
+                self._take_refusal(refusal, done)
+
+    def _take_frame(self, frame: EncodedFrame, done: Callable[[], None]) -> None:
+        series = self._series_of(frame)
+        if series is None:
+            with self.lock:
+                self.foreign += self.waiting.admit(frame, time.monotonic())
+                done()
+            return
+        booked = self._carry(series, frame)
+        with self.lock:
+            booked()
+            self.rate.count(time.monotonic())
+            self.state = "receiving"
+            if self.ending_at is not None:
+                self.ending_at = time.monotonic() + self.settings.stream.drain_s
+            done()
+
+    def _carry(self, series: Series, frame: EncodedFrame) -> Callable[[], None]:
+        """Decode and score outside the lock; return what is left to do under it."""
+        if series.already_has(frame.frame):
+            return lambda: series.book_duplicate(frame.frame)
+        if series.shape is None:
+            with self.lock:
+                series.set_shape(frame.shape)
+        beyond = series.header.images is not None and frame.frame >= series.header.images
+        pixels = _beyond(frame, series) if beyond else decode(frame, series.shape or frame.shape)
+        if isinstance(pixels, Refusal):
+            return lambda: self._book_refusal(series, pixels)
+        points = score(pixels, series.valid, series.ring)
+
+        def book() -> None:
+            self.last_row = series.book(frame, pixels, points)
+            self.last_frame = frame
+
+        return book
+
+    def _take_refusal(self, refusal: Refusal, done: Callable[[], None]) -> None:
+        with self.lock:
+            series = self._series_of(refusal)
+            if not refusal.image:
+                self.errors.add("unreadable message", refusal.reason, series=refusal.series)
+            elif series is None:
+                self.foreign += self.waiting.admit(refusal, time.monotonic())
+            else:
+                self._book_refusal(series, refusal)
+                self.state = "receiving"
+            done()
+
+    def _book_refusal(self, series: Series, refusal: Refusal) -> None:
+        if refusal.frame is not None and series.already_has(refusal.frame):
+            series.book_duplicate(refusal.frame)
+            return
+        series.book_refusal(refusal)
+        self.errors.add("corrupt frame", refusal.reason, series=refusal.series, frame=refusal.frame)
+
+    def _series_of(self, message: EncodedFrame | Refusal) -> Series | None:
+        series = self.series
+        return series if series is not None and message.series in (series.header.series, None) else None
+
+    # -- opening and ending ----------------------------------------------------------------------------------------
+
+    def _open(self, header: SeriesHeader, image_number: int) -> None:
+        before = self.series
+        if before is not None and self.state in ("armed", "receiving") and len(before.ledger):
+            if self.ending_at is None:
+                self.errors.add(
+                    "series cut short",
+                    f"series {before.header.series} got no end message before the next "
+                    f"series ({header.series}) began; it is saved as it stands",
+                    series=before.header.series,
+                )
+            self._end(before)
+        try:
+            series = Series(header, self.settings, user_mask=self._user_mask)
+        except ValueError as error:  # a mask of another detector must not stop the beam: go on without it
+            self.errors.add("mask refused", f"{error}; summing goes on without it", series=header.series)
+            series = Series(header, self.settings)
+        with self.lock:
+            mine = self.waiting.claim(header.series)
+            self.series, self.state, self.foreign, self.ending_at = series, "armed", 0, None
+            self.images_before = image_number - len(mine) - len(self.waiting)
+            self.last_frame, self.last_row = None, -1
+            series.expected, self._next_expected = self._next_expected, None
+            for note in self._early_notes:
+                if note.series == header.series:
+                    series.note_point(note)
+            self._early_notes = [note for note in self._early_notes if note.series != header.series]
+        self._on_open(series)
+        for message in mine:
+            self.take(Letter(message=message, image_number=image_number))
+
+    def _take_end(self, end: SeriesEnd) -> None:
+        series = self.series
+        if series is None or end.series not in (series.header.series, None):
+            self.errors.add("stray end message", f"end of series {end.series}, which is not open", series=end.series)
+            return
+        if self.state not in ("armed", "receiving") or self.ending_at is not None:
+            return
+        if not len(series.ledger) and series.expected is None:
+            with self.lock:
+                self.series, self.state = None, "idle"
+            return
+        announced = series.announced
+        whole = announced is not None and series.ledger.distinct() >= announced and not len(self.waiting)
+        self.ending_at = time.monotonic() + (0.0 if whole else self.settings.stream.drain_s)
+
+    def tick(self, now: float, *, idle: bool) -> None:
+        """Look at the clock: late frames, silent senders, waiting images. `idle`: the mailbox is empty."""
+        with self.lock:
+            self.foreign += self.waiting.expire(now)
+        series = self.series
+        if series is None or self.state not in ("armed", "receiving") or not idle:
+            return
+        if self.ending_at is not None:
+            if now >= self.ending_at:
+                self._end(series)
+            return
+        if self.paused:
+            self._last_message = now
+        elif now - self._last_message > self.idle_timeout_s(series):
+            self.errors.add(
+                "series never ended",
+                f"no message of series {series.header.series} for {self.idle_timeout_s(series):g} s and no end message; "
+                "it is saved as it stands, later frames reopen it; look at the detector's state",
+                series=series.header.series,
+            )
+            self._end(series)
+
+    def idle_timeout_s(self, series: Series) -> float:
+        """Return after how much silence a series counts as ended."""
+        wanted = self.settings.stream.idle_timeout_s
+        return wanted if wanted is not None else max(120.0, 3 * (series.header.frame_time_s or 0.0))
+
+    def end_now(self) -> None:
+        """End the open series, if any, as on SIGTERM."""
+        if self.series is not None and self.state in ("armed", "receiving"):
+            self._end(self.series)
+
+    def _end(self, series: Series) -> None:
+        with self.lock:
+            series.finish()
+            self.ending_at = float("inf")  # ended, the files are being written
+        self._on_end(series)
+
+    def conclude(self, series: Series, *, saved: bool) -> None:
+        """Leave the state `receiving`, once the file of a series is final."""
+        with self.lock:
+            if self.series is not series or self.ending_at != float("inf"):
+                return
+            self.ending_at = None
+            missing = series.ledger.missing_frames(series.announced)
+            usable = len(series.ledger.scored_rows())
+            if not saved or (len(series.ledger) and not usable):
+                self.state = "failed"
+            else:
+                self.state = "incomplete" if missing or series.ledger.counts["corrupt"] else "complete"
+
+    # -- what the scan says ----------------------------------------------------------------------------------------
+
+    def note_point(self, note: PointNote) -> None:
+        """Join a scan point to a frame; notes that come before their series wait for it."""
+        with self.lock:
+            if self.series is not None and self.series.header.series == note.series:
+                self.series.note_point(note)
+            else:
+                self._early_notes = [*self._early_notes[-_MAX_EARLY_NOTES:], note]
+
+    def expect(self, frames: int) -> None:
+        """Say how many frames the open series, or else the next one, is meant to have."""
+        with self.lock:
+            if self.series is not None and self.state in ("armed", "receiving") and self.ending_at is None:
+                self.series.expected = frames
+            else:
+                self._next_expected = frames
+
+    def apply_settings(self, settings: Settings) -> None:
+        """Put settings in force now; verdicts of the open series are derived again."""
+        with self.lock:
+            self.settings = settings
+            if self.series is not None:
+                self.series.apply_settings(settings)
+
+
+def _beyond(frame: EncodedFrame, series: Series) -> Refusal:
+    return Refusal(
+        reason=f"frame number must be below the announced {series.header.images}, got {frame.frame}",
+        series=frame.series,
+        image=True,
+    )

@@ -1,0 +1,70 @@
+"""Take messages off the detector's ZeroMQ socket."""
+
+import threading
+
+import zmq
+
+from processing.stream_v1 import read_message
+from service.config import Stream
+from service.errors import UserError
+from service.mailbox import Mailbox
+
+_POLL_MS = 100
+
+
+class Receiver:
+    """A PULL socket and the thread that empties it into the mailbox.
+
+    The receive high-water mark is small on purpose: what is not taken stays in the detector's buffer, where a
+    restart of this service cannot lose it.
+
+    Parameters
+    ----------
+    settings : Stream
+    mailbox : Mailbox
+
+    Raises
+    ------
+    UserError
+        When the address cannot be bound or connected.
+    """
+
+    def __init__(self, settings: Stream, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self._stop = threading.Event()
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.PULL)
+        self._socket.setsockopt(zmq.RCVHWM, settings.receive_high_water)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        address = settings.bind or settings.connect or ""
+        try:
+            if settings.bind:
+                self._socket.bind(settings.bind)
+            else:
+                self._socket.connect(address)
+        except zmq.ZMQError as error:
+            self._socket.close()
+            self._context.term()
+            raise UserError(f"stream address {address} cannot be used: {error.strerror}; is it taken?") from None
+        self.endpoint = str(self._socket.getsockopt_string(zmq.LAST_ENDPOINT)) if settings.bind else address
+        self._thread = threading.Thread(target=self._run, name="receive", daemon=True)
+
+    def start(self) -> None:
+        """Begin to receive."""
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            if not self._socket.poll(_POLL_MS):
+                continue
+            parts = self._socket.recv_multipart(copy=False)
+            self._mailbox.put(read_message([part.buffer for part in parts]), self._stop.is_set)
+
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """Close the socket; what the mailbox holds stays there."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        self._socket.close()
+        self._context.term()

@@ -1,0 +1,267 @@
+"""One series: its mask, its ledger, its exact sums, and the verdicts that keep them in step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from processing.accumulate import ExactSum
+from processing.decode import decode
+from processing.frame import Category, EncodedFrame, FrameScore, Refusal, SeriesHeader
+from processing.mask import static_mask
+from processing.screen import ScreenSettings, is_streak, judge, reference_total, ring_pixels
+from service.config import Settings
+from service.hold import Hold
+from service.ledger import PENDING, Ledger
+from service.source import PointNote
+
+_SUMMED = (Category.ACCEPTED, Category.BACKGROUND)
+_FETCH = Callable[[int], EncodedFrame | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsVersion:
+    """A set of settings and the frame from which it applies."""
+
+    version: int
+    settings: Settings
+    from_frame: int
+
+
+def screen_settings(settings: Settings) -> ScreenSettings:
+    """Return the screening section as the processing takes it."""
+    part = settings.screening
+    return ScreenSettings(
+        enabled=part.enabled,
+        intensity_ratio_min=part.intensity_ratio_min,
+        chi2_ratio_max=part.chi2_ratio_max,
+        chi2_max=part.chi2_max,
+        background_ratio_max=part.background_ratio_max,
+        reference_total=part.reference_total,
+    )
+
+
+class Series:
+    """Books and sums of one series; not safe for several threads, its owner holds a lock.
+
+    Parameters
+    ----------
+    header : SeriesHeader
+    settings : Settings
+    user_mask : ndarray of bool or None
+    shape : tuple of int or None
+        (rows, columns) when the header does not say.
+    fetch : callable or None
+        Gives the bytes of a frame number again (from the detector's files), if there is such a source.
+    """
+
+    def __init__(
+        self,
+        header: SeriesHeader,
+        settings: Settings,
+        *,
+        user_mask: NDArray[np.bool_] | None = None,
+        fetch: _FETCH | None = None,
+    ) -> None:
+        self.header = header
+        self.settings = settings
+        self.versions = [SettingsVersion(version=1, settings=settings, from_frame=0)]
+        self.ledger = Ledger()
+        self.expected: int | None = None
+        self.unresolved: set[int] = set()
+        self.reference: float | None = settings.screening.reference_total
+        self.settled = False
+        self._user_mask = user_mask
+        self._fetch = fetch
+        self._hold = Hold(0 if fetch else int(settings.screening.hold_mib * 2**20))
+        self._rejudge_at = 0
+        self.accepted: ExactSum | None = None
+        self.background: ExactSum | None = None
+        self.ring: NDArray[np.int64] = np.zeros(0, np.int64)
+        if header.shape is not None:
+            self.set_shape(header.shape)
+
+    # -- geometry ------------------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """(rows, columns), None until the header or the first frame has said it."""
+        return None if self.accepted is None else (self.accepted.valid.shape[0], self.accepted.valid.shape[1])
+
+    @property
+    def beam_center(self) -> tuple[float, float]:
+        """(row, column) of the direct beam: setting, else header, else the middle."""
+        rows, cols = self.shape or (1, 1)
+        part, header = self.settings.detector, self.header
+        row = part.beam_center_y if part.beam_center_y is not None else header.beam_center_y
+        col = part.beam_center_x if part.beam_center_x is not None else header.beam_center_x
+        return ((rows - 1) / 2 if row is None else row, (cols - 1) / 2 if col is None else col)
+
+    def set_shape(self, shape: tuple[int, int]) -> None:
+        """Take memory for frames of this shape (rows, columns)."""
+        valid = static_mask(self.header, shape, self._user_mask)
+        self.accepted, self.background = ExactSum(valid), ExactSum(valid)
+        row, col = self.beam_center
+        part = self.settings.screening
+        self.ring = ring_pixels(valid, row, col, part.ring_inner_px, part.ring_outer_px)
+
+    @property
+    def valid(self) -> NDArray[np.uint8]:
+        """The static mask, shape (rows, columns), 1 where a pixel counts."""
+        if self.accepted is None:
+            raise RuntimeError("series must know its shape before its mask is asked for")
+        return self.accepted.valid
+
+    # -- booking -------------------------------------------------------------------------------------------------
+
+    @property
+    def version(self) -> int:
+        """Version of the settings in force."""
+        return self.versions[-1].version
+
+    @property
+    def announced(self) -> int | None:
+        """How many frames are to come: what the client said, else the header, never less than were seen."""
+        wanted = self.expected if self.expected is not None else self.header.images
+        return None if wanted is None else max(wanted, self.ledger.distinct())
+
+    def already_has(self, frame: int) -> bool:
+        """Whether a usable message of this frame number has been booked."""
+        row = self.ledger.row_of(frame)
+        return row is not None and self.ledger.column("verdict")[row] != Category.CORRUPT
+
+    def book_refusal(self, refusal: Refusal) -> None:
+        """Enter a message that could not be used."""
+        self.ledger.enter(refusal.frame, Category.CORRUPT, None, self.version)
+
+    def book_duplicate(self, frame: int) -> None:
+        """Enter a repeated frame number."""
+        self.ledger.enter(frame, Category.DUPLICATE, None, self.version)
+
+    def book(self, frame: EncodedFrame, pixels: NDArray[np.unsignedinteger], score: FrameScore) -> int:
+        """Enter a scored frame, judge it if that is possible yet, and sum it. Return its row."""
+        row = self.ledger.enter(frame.frame, None, score, self.version)
+        note = self.ledger.notes.get(frame.frame)
+        if note is not None and note.void:
+            self._move(row, Category.GATED, pixels)
+        elif self.settled:
+            self._move(row, self._verdicts(np.array([row]))[0], pixels)
+        self._hold.put(row, frame, marginal=not self.settled or self._is_marginal(row))
+        scored = len(self.ledger)
+        if not self.settled:
+            enough = self.ledger.pending >= self.settings.screening.settle_frames
+            if enough or self._hold.full() or not self.settings.screening.enabled:
+                self.rejudge()
+        elif scored >= self._rejudge_at:
+            self.rejudge()
+        return row
+
+    def note_point(self, note: PointNote) -> None:
+        """Join a scan point to a frame; a void one leaves the sum."""
+        self.ledger.notes[note.frame] = note
+        row = self.ledger.row_of(note.frame)
+        if row is None or self.ledger.column("verdict")[row] in (Category.CORRUPT, Category.DUPLICATE):
+            return
+        if note.void:
+            self._want(row, Category.GATED)
+        elif self.ledger.column("verdict")[row] == Category.GATED and self.settled:
+            self._want(row, self._verdicts(np.array([row]))[0])
+
+    def apply_settings(self, settings: Settings) -> int:
+        """Put new settings in force from the next frame on and re-derive every verdict; return the version."""
+        self.settings = settings
+        first = self.ledger.highest_frame + 1
+        self.versions.append(SettingsVersion(version=self.version + 1, settings=settings, from_frame=first))
+        if self.settled:
+            self.rejudge()
+        return self.version
+
+    # -- verdicts ------------------------------------------------------------------------------------------------
+
+    def rejudge(self) -> None:
+        """Find the reference from all frames and re-derive all verdicts; only frames that flip are touched."""
+        rows = self._judgeable()
+        if rows.size == 0:
+            return
+        self.reference = reference_total(*self._scores(rows), screen_settings(self.settings))
+        self.settled = True
+        self._rejudge_at = max(len(self.ledger) + 1, int(len(self.ledger) * 1.05))
+        verdicts = self._verdicts(rows)
+        current = self.ledger.column("verdict")[rows]
+        for row, verdict in zip(rows[verdicts != current], verdicts[verdicts != current], strict=True):
+            self._want(int(row), Category(int(verdict)))
+        for row in [row for row in self.unresolved if row in set(rows[verdicts == current].tolist())]:
+            self.unresolved.discard(row)
+
+    def _judgeable(self) -> NDArray[np.int64]:
+        """Rows with a score that no veto covers."""
+        rows = self.ledger.scored_rows()
+        void = {number for number, note in self.ledger.notes.items() if note.void}
+        if not void:
+            return rows
+        return rows[~np.isin(self.ledger.column("frame")[rows], list(void))]
+
+    def _scores(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArray[np.float64], NDArray[np.int64]]:
+        total, chi2, dof = (self.ledger.column(name)[rows] for name in ("total", "chi2", "dof"))
+        return total, chi2, dof
+
+    def _verdicts(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        return judge(*self._scores(rows), self.reference, screen_settings(self.settings))
+
+    def _is_marginal(self, row: int) -> bool:
+        """Whether a shift of the reference by a third, or of chi^2 by a fifth, could flip the verdict."""
+        if self.reference is None:
+            return True
+        settings = screen_settings(self.settings)
+        total, chi2, dof = self._scores(np.array([row]))
+        cuts = np.array([settings.intensity_ratio_min, settings.background_ratio_max]) * self.reference
+        near = bool(np.any((total[0] > cuts / 1.33) & (total[0] < cuts * 1.33)))
+        return near or bool(is_streak(chi2 * 1.2, dof, settings)[0] != is_streak(chi2 / 1.2, dof, settings)[0])
+
+    def _want(self, row: int, category: Category) -> None:
+        """Move a frame to another category, or list it as unresolved when its bytes are nowhere."""
+        before = int(self.ledger.column("verdict")[row])
+        if before == category:
+            self.unresolved.discard(row)
+            return
+        pixels: NDArray[np.unsignedinteger] | None = None
+        if category in _SUMMED or before in _SUMMED:
+            pixels = self._pixels_again(row)
+            if pixels is None:
+                self.unresolved.add(row)
+                return
+        self._move(row, category, pixels)
+
+    def _pixels_again(self, row: int) -> NDArray[np.unsignedinteger] | None:
+        frame = self._hold.get(row)
+        if frame is None and self._fetch is not None:
+            frame = self._fetch(int(self.ledger.column("frame")[row]))
+        if frame is None or self.shape is None:
+            return None
+        pixels = decode(frame, self.shape)
+        return None if isinstance(pixels, Refusal) else pixels
+
+    def _move(self, row: int, category: Category | np.uint8, pixels: NDArray[np.unsignedinteger] | None) -> None:
+        category = Category(int(category))
+        before = int(self.ledger.column("verdict")[row])
+        old = None if before == PENDING else self._sum_of(Category(before))
+        new = self._sum_of(category)
+        if pixels is not None:
+            if old is not None:
+                old.subtract(pixels)
+            if new is not None:
+                new.add(pixels)
+        self.ledger.judge(row, category, self.version)
+        self.unresolved.discard(row)
+
+    def _sum_of(self, category: Category) -> ExactSum | None:
+        return {Category.ACCEPTED: self.accepted, Category.BACKGROUND: self.background}.get(category)
+
+    def finish(self) -> None:
+        """Make the verdicts final."""
+        self.rejudge()
+
+    def release(self) -> None:
+        """Give the held bytes back; from here on flips are unresolved."""
+        self._hold.clear()
