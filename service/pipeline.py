@@ -34,6 +34,7 @@ from service.source import PointNote
 from service.status import State
 
 _MAX_EARLY_NOTES = 1000
+_FILES_BEING_WRITTEN = float("inf")
 
 
 class Pipeline:
@@ -104,7 +105,7 @@ class Pipeline:
             booked()
             self.rate.count(time.monotonic())
             self.state = "receiving"
-            if self.ending_at is not None:
+            if self.ending_at is not None or series.ended:  # a late frame: wait for more of its kind
                 self.ending_at = time.monotonic() + self.settings.stream.drain_s
             done()
 
@@ -154,7 +155,8 @@ class Pipeline:
 
     def _open(self, header: SeriesHeader, image_number: int) -> None:
         before = self.series
-        if before is not None and self.state in ("armed", "receiving") and len(before.ledger):
+        open_still = self.state in ("armed", "receiving") and self.ending_at != _FILES_BEING_WRITTEN
+        if before is not None and open_still and len(before.ledger):
             if self.ending_at is None:
                 self.errors.add(
                     "series cut short",
@@ -213,8 +215,8 @@ class Pipeline:
         elif now - self._last_message > self.idle_timeout_s(series):
             self.errors.add(
                 "series never ended",
-                f"no message of series {series.header.series} for {self.idle_timeout_s(series):g} s and no end message; "
-                "it is saved as it stands, later frames reopen it; look at the detector's state",
+                f"no message of series {series.header.series} for {self.idle_timeout_s(series):g} s and no end "
+                "message; it is saved as it stands, later frames reopen it; look at the detector's state",
                 series=series.header.series,
             )
             self._end(series)
@@ -227,18 +229,20 @@ class Pipeline:
     def end_now(self) -> None:
         """End the open series, if any, as on SIGTERM."""
         if self.series is not None and self.state in ("armed", "receiving"):
-            self._end(self.series)
+            if self.ending_at != _FILES_BEING_WRITTEN:
+                self._end(self.series)
 
     def _end(self, series: Series) -> None:
         with self.lock:
             series.finish()
-            self.ending_at = float("inf")  # ended, the files are being written
+            series.ended = True
+            self.ending_at = _FILES_BEING_WRITTEN
         self._on_end(series)
 
     def conclude(self, series: Series, *, saved: bool) -> None:
         """Leave the state `receiving`, once the file of a series is final."""
         with self.lock:
-            if self.series is not series or self.ending_at != float("inf"):
+            if self.series is not series or self.ending_at != _FILES_BEING_WRITTEN:
                 return
             self.ending_at = None
             missing = series.ledger.missing_frames(series.announced)

@@ -72,6 +72,7 @@ class Series:
         self.unresolved: set[int] = set()
         self.reference: float | None = settings.screening.reference_total
         self.settled = False
+        self.ended = False
         self._user_mask = user_mask
         self._fetch = fetch
         self._hold = Hold(0 if fetch else int(settings.screening.hold_mib * 2**20))

@@ -1,0 +1,204 @@
+"""Write the result of a series: one NeXus file, whole or not at all."""
+
+import json
+import os
+import zlib
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from processing.frame import CATEGORY_NAMES, SeriesHeader
+from processing.snapshot import SumSnapshot
+from service.imaging import ImagingResult
+from service.ledger import LedgerRows
+
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesFile:
+    """Everything a result file holds, frozen at one moment.
+
+    Attributes
+    ----------
+    beam_center : tuple of float
+        (row, column) used for the screening, px.
+    settings_versions : list of dict
+        Every version of the settings with the frame from which it applies.
+    timings : dict
+        Seconds by what took them, and UTC moments.
+    """
+
+    header: SeriesHeader
+    valid: NDArray[np.uint8]
+    accepted: SumSnapshot
+    background: SumSnapshot
+    ledger: LedgerRows
+    beam_center: tuple[float, float]
+    imaging: ImagingResult | None = None
+    configuration: dict[str, Any] = field(default_factory=dict)
+    settings_versions: list[dict[str, Any]] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
+    timings: dict[str, Any] = field(default_factory=dict)
+
+
+def free_path(directory: Path, series: int) -> Path:
+    """Return `series_<id>.nxs`, or with `_2`, `_3`, ... where that name is taken."""
+    path, count = directory / f"series_{series}.nxs", 1
+    while path.exists():
+        count += 1
+        path = directory / f"series_{series}_{count}.nxs"
+    return path
+
+
+def write_series_file(path: Path, content: SeriesFile) -> None:
+    """Write the file aside, sync it and give it its name.
+
+    Raises
+    ------
+    OSError
+        When the disk refuses; the old file, if any, is as it was.
+    """
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        with h5py.File(aside, "w", libver=("v110", "v110")) as file:
+            _fill(file, content)
+        with aside.open("rb+") as written:
+            os.fsync(written.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _fill(file: h5py.File, content: SeriesFile) -> None:
+    file.attrs["default"] = "entry"
+    entry = _group(file, "entry", "NXentry")
+    entry.attrs["default"] = "sum"
+    entry["title"] = f"X-ray ensemble diffraction microscopy, series {content.header.series}"
+    entry["start_time"] = str(content.timings.get("started", ""))
+    entry["end_time"] = str(content.timings.get("written", ""))
+    _sum(entry, "sum", content.accepted, content.valid, "summed pattern of the accepted frames")
+    _sum(entry, "background", content.background, None, "summed pattern of the background frames")
+    _frames(entry, content.ledger)
+    _instrument(entry, content)
+    if content.imaging is not None:
+        _imaging(entry, content.imaging)
+    _process(entry, content)
+
+
+def _group(parent: h5py.Group, name: str, nx_class: str, **attributes: Any) -> h5py.Group:
+    group = parent.create_group(name)
+    group.attrs["NX_class"] = nx_class
+    for key, value in attributes.items():
+        group.attrs[key] = value
+    return group
+
+
+def _sum(entry: h5py.Group, name: str, part: SumSnapshot, valid: NDArray[np.uint8] | None, title: str) -> None:
+    group = _group(entry, name, "NXdata", signal="data")
+    group["title"] = title
+    data = _compressed(group, "data", part.data)
+    data.attrs.update({"units": "counts", "long_name": "counts", "interpretation": "image"})
+    if valid is not None:
+        _compressed(group, "valid", valid).attrs["long_name"] = "1 where the pixel is in the static mask"
+    _compressed(group, "excluded", part.excluded).attrs["long_name"] = "frames in which the pixel added nothing"
+    group.create_dataset("frames", data=np.uint64(part.frames))
+
+
+def _frames(entry: h5py.Group, ledger: LedgerRows) -> None:
+    group = _group(entry, "frames", "NXdata", signal="total", axes="frame")
+    group["title"] = "total of each frame"
+    for name, column in ledger.columns.items():
+        group.create_dataset(name, data=column)
+    group["verdict"].attrs["names"] = list(CATEGORY_NAMES)
+    group["total"].attrs["units"] = "counts"
+    for name in ("x", "y"):
+        group[name].attrs["units"] = "um"
+
+
+def _instrument(entry: h5py.Group, content: SeriesFile) -> None:
+    header = content.header
+    instrument = _group(entry, "instrument", "NXinstrument")
+    detector = _group(instrument, "detector", "NXdetector")
+    row, col = content.beam_center
+    values = {
+        "beam_center_x": (col, "pixel"),
+        "beam_center_y": (row, "pixel"),
+        "distance": (header.distance_m, "m"),
+        "x_pixel_size": (header.pixel_size_m, "m"),
+        "y_pixel_size": (header.pixel_size_m, "m"),
+        "count_time": (header.count_time_s, "s"),
+        "frame_time": (header.frame_time_s, "s"),
+    }
+    for name, (value, units) in values.items():
+        if value is not None:
+            detector.create_dataset(name, data=float(value)).attrs["units"] = units
+    detector["description"] = str(header.config.get("description", "unknown"))
+    beam = _group(instrument, "beam", "NXbeam")
+    if header.wavelength_m is not None:
+        beam.create_dataset("incident_wavelength", data=header.wavelength_m).attrs["units"] = "m"
+    if header.photon_energy_ev is not None:
+        beam.create_dataset("incident_energy", data=header.photon_energy_ev).attrs["units"] = "eV"
+
+
+def _imaging(entry: h5py.Group, imaging: ImagingResult) -> None:
+    prepared = _group(entry, "prepared", "NXdata", signal="amplitude")
+    prepared["title"] = "amplitude given to the reconstruction"
+    _compressed(prepared, "amplitude", imaging.amplitude).attrs["interpretation"] = "image"
+    _compressed(prepared, "valid", imaging.amplitude_valid)
+    for name, value in imaging.prepared.items():
+        prepared.attrs[name] = value
+    if imaging.image is None:
+        return
+    group = _group(entry, "reconstruction", "NXdata", signal="image")
+    group["title"] = f"reconstruction from {imaging.frames} frames"
+    image = _compressed(group, "image", imaging.image)
+    image.attrs.update({"pixel_size_m": imaging.pixel_size_m, "interpretation": "image", "long_name": "density"})
+    group.create_dataset("prtf", data=imaging.prtf)
+    group.create_dataset("q", data=imaging.q_per_m).attrs["units"] = "1/m"
+    group["settings"] = json.dumps(imaging.settings, default=str)
+    group["warnings"] = "\n".join(imaging.warnings)
+    for name, value in imaging.figures.items():
+        group.attrs[name] = value
+
+
+def _process(entry: h5py.Group, content: SeriesFile) -> None:
+    process = _group(entry, "process", "NXprocess")
+    process["program"] = "xedm"
+    process["version"] = version("xedm")
+    process["date"] = str(content.timings.get("written", ""))
+    process["configuration"] = json.dumps(content.configuration, default=str)
+    process["settings_versions"] = json.dumps(content.settings_versions, default=str)
+    process["summary"] = json.dumps(content.summary, default=str)
+    process["timings"] = json.dumps(content.timings, default=str)
+    process["detector_configuration"] = json.dumps(content.header.config, default=str)
+
+
+def _compressed(group: h5py.Group, name: str, array: NDArray[Any]) -> h5py.Dataset:
+    """Write a 2-D array with the two filters every HDF5 has (shuffle, deflate).
+
+    The chunks are compressed here, because zlib then runs without the interpreter's lock while frames keep coming.
+    """
+    rows, cols = array.shape
+    item = array.dtype.itemsize
+    step = max(1, min(rows, _CHUNK_BYTES // max(1, cols * item)))
+    data = group.create_dataset(
+        name, array.shape, array.dtype, chunks=(step, cols), compression="gzip", compression_opts=1, shuffle=True
+    )
+    for start in range(0, rows, step):
+        part = array[start : start + step]
+        if len(part) < step:
+            part = np.concatenate([part, np.zeros((step - len(part), cols), array.dtype)])
+        flat = np.ascontiguousarray(part).view(np.uint8).reshape(-1, item)
+        data.id.write_direct_chunk((start, 0), zlib.compress(flat.T.tobytes(), 1))
+    return data
