@@ -184,7 +184,7 @@ def _read_result(desk: Path, code: int, frames: int, seconds: float) -> ImagingR
             amplitude=arrays["amplitude"],
             amplitude_valid=arrays["amplitude_valid"],
             prepared=facts["prepared"],
-            image=arrays["image"] if "image" in arrays else None,
+            image=arrays.get("image", None),
             pixel_size_m=facts.get("pixel_size_m", float("nan")),
             prtf=arrays["prtf"],
             q_per_m=arrays["q"],

@@ -228,9 +228,9 @@ class Pipeline:
 
     def end_now(self) -> None:
         """End the open series, if any, as on SIGTERM."""
-        if self.series is not None and self.state in ("armed", "receiving"):
-            if self.ending_at != _FILES_BEING_WRITTEN:
-                self._end(self.series)
+        open_still = self.state in ("armed", "receiving") and self.ending_at != _FILES_BEING_WRITTEN
+        if self.series is not None and open_still:
+            self._end(self.series)
 
     def _end(self, series: Series) -> None:
         with self.lock:

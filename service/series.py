@@ -266,3 +266,11 @@ class Series:
     def release(self) -> None:
         """Give the held bytes back; from here on flips are unresolved."""
         self._hold.clear()
+
+    def unresolved_frames(self) -> list[int]:
+        """Return the numbers of frames whose verdict should flip but whose bytes are nowhere any more."""
+        return sorted(int(self.ledger.column("frame")[row]) for row in self.unresolved)
+
+    def last_row_of(self, row: int) -> dict[str, float]:
+        """Return one ledger row by column name."""
+        return {name: self.ledger.column(name)[row].item() for name in ("frame", "verdict", "total", "chi2", "dof")}

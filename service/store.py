@@ -3,6 +3,7 @@
 import json
 import os
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -47,10 +48,10 @@ class SeriesFile:
     timings: dict[str, Any] = field(default_factory=dict)
 
 
-def free_path(directory: Path, series: int) -> Path:
-    """Return `series_<id>.nxs`, or with `_2`, `_3`, ... where that name is taken."""
+def free_path(directory: Path, series: int, taken: Collection[Path] = ()) -> Path:
+    """Return `series_<id>.nxs`, or with `_2`, `_3`, ... where that name is taken or promised."""
     path, count = directory / f"series_{series}.nxs", 1
-    while path.exists():
+    while path.exists() or path in taken:
         count += 1
         path = directory / f"series_{series}_{count}.nxs"
     return path

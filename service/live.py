@@ -1,0 +1,370 @@
+"""The live service: the pipeline with its threads, seen from outside as a `LiveSource`."""
+
+import os
+import threading
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from processing.accumulate import ExactSum
+from processing.decode import decode
+from processing.frame import CATEGORY_NAMES, EncodedFrame, Refusal
+from processing.screen import score
+from service.config import Settings
+from service.errors import ConfigurationError
+from service.ledger import PENDING
+from service.mailbox import Mailbox
+from service.office import Folder, Office
+from service.pipeline import Pipeline
+from service.preview import make_image_preview, make_preview
+from service.receive import Receiver
+from service.series import Series
+from service.source import PointNote, Preview, PreviewName
+from service.status import Counts, LastFrame, State, Status
+from service.store import free_path
+
+_PREVIEW_EVERY_S = 0.5
+_VERSION = version("xedm")
+_log = structlog.get_logger()
+
+
+def load_mask(settings: Settings) -> NDArray[np.bool_] | None:
+    """Read the user's mask, if one is configured.
+
+    Raises
+    ------
+    ConfigurationError
+        When the file cannot be read or is not a 2-D array.
+    """
+    path = settings.detector.mask_file
+    if path is None:
+        return None
+    try:
+        mask = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"detector.mask_file {path} cannot be read as .npy: {error}") from None
+    if mask.ndim != 2:
+        raise ConfigurationError(f"detector.mask_file {path} must hold a 2-D array, got {mask.ndim} dimensions")
+    return np.asarray(mask != 0)
+
+
+def check_output(directory: Path) -> None:
+    """Make the output folder, or say why results could not be written there.
+
+    Raises
+    ------
+    ConfigurationError
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe = directory / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigurationError(
+            f"output folder {directory} cannot be written: {error.strerror}; choose another with --output"
+        ) from None
+
+
+def warm_up() -> None:
+    """Compile the kernels for every pixel type, so that the first frame is as quick as the tenth."""
+    valid = np.ones((4, 4), np.uint8)
+    for dtype in (np.uint8, np.uint16, np.uint32):
+        pixels = np.ones((4, 4), dtype)
+        score(pixels, valid, np.arange(2))
+        ExactSum(valid).add(pixels)
+    total = np.ones((4, 4), np.uint64)
+    make_preview(total, valid, version=0)
+
+
+class LiveService:
+    """Receives, screens, sums and publishes until it is stopped.
+
+    Parameters
+    ----------
+    settings : Settings
+        With an address to connect to or to bind.
+
+    Raises
+    ------
+    UserError
+        When the output, the mask or the address cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        check_output(settings.output.directory)
+        self.settings = settings
+        self._change = threading.Condition()
+        self._changes = 0
+        self._paths: set[Path] = set()
+        self.mailbox = Mailbox(settings.stream.queue_frames)
+        self.pipeline = Pipeline(
+            settings,
+            user_mask=load_mask(settings),
+            on_open=self._opened,
+            on_end=self._ended,
+        )
+        self.office = Office(
+            self.pipeline.lock, self.pipeline.errors, settings.output.directory, self._concluded, self._changed
+        )
+        self.receiver = Receiver(settings.stream, self.mailbox)
+        self.ended_series = 0
+        self._stop = threading.Event()
+        self._previews: dict[PreviewName, tuple[float, int, Preview | None]] = {}
+        self._worker = threading.Thread(target=self._work, name="sum", daemon=True)
+        self._started = time.monotonic()
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Compile, then receive."""
+        warm_up()
+        self.office.start()
+        self._worker.start()
+        self.receiver.start()
+
+    def stop(self, timeout_s: float = 9.0) -> None:
+        """Take what has been received to the sums, save it and end."""
+        deadline = time.monotonic() + timeout_s
+        self.receiver.stop()
+        self.office.hurry()
+        while self.mailbox.count()[1] and time.monotonic() < deadline - 3:
+            time.sleep(0.01)
+        self._stop.set()
+        if self._worker.is_alive():
+            self._worker.join(1.0)
+        self.pipeline.end_now()
+        self.office.stop(max(1.0, deadline - time.monotonic()))
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            letter = self.mailbox.take(0.05)
+            if letter is not None:
+                try:
+                    self.pipeline.take(letter, self.mailbox.done)
+                finally:
+                    self.mailbox.done()
+                self.office.look()
+            state = self.pipeline.state
+            self.pipeline.tick(time.monotonic(), idle=letter is None)
+            if letter is not None or self.pipeline.state != state:
+                self._changed()
+
+    def _opened(self, series: Series) -> None:
+        path = free_path(self.settings.output.directory, series.header.series, self._paths)
+        self._paths.add(path)
+        self._previews.clear()
+        self.office.open(Folder(series=series, path=path))
+
+    def _ended(self, series: Series) -> None:
+        self.office.finish(series)
+
+    def _concluded(self, series: Series, saved: bool) -> None:
+        self.pipeline.conclude(series, saved=saved)
+        self.ended_series += 1
+
+    def _changed(self) -> None:
+        with self._change:
+            self._changes += 1
+            self._change.notify_all()
+
+    # -- LiveSource ------------------------------------------------------------------------------------------------
+
+    def change_count(self) -> int:
+        """Return a number that grows with every change of the status."""
+        return self._changes
+
+    def wait_for_change(self, seen: int, timeout_s: float) -> int:
+        """Wait until `change_count` exceeds `seen` or the time is over; return the count."""
+        with self._change:
+            self._change.wait_for(lambda: self._changes > seen, timeout_s)
+            return self._changes
+
+    def status(self) -> Status:
+        """Return the books and the state at this moment; all counters are read under one lock."""
+        pipeline, office = self.pipeline, self.office
+        with pipeline.lock:
+            series = pipeline.series
+            images, in_mailbox = self.mailbox.count()
+            counts = self._counts(images, in_mailbox)
+            booked = sum(getattr(counts, name) for name in CATEGORY_NAMES if name != "missing")
+            folder = office.current if series is not None else None
+            return Status(
+                state=pipeline.state,
+                degraded=list(office.degraded.values()),
+                series=series.header.series if series else None,
+                announced=series.announced if series else None,
+                expected=series.expected if series else None,
+                counts=counts,
+                balanced=counts.received == booked + counts.pending,
+                behind=in_mailbox,
+                rate_hz=round(pipeline.rate.hz(time.monotonic()), 2),
+                missing_frames=self._missing() if series else [],
+                unresolved=series.unresolved_frames() if series else [],
+                durable_through=folder.durable_through if folder else 0,
+                parameters=self._parameters(),
+                reference_total=series.reference if series else None,
+                result=str(folder.path) if folder else None,
+                errors=pipeline.errors.all(),
+                last=self._last(),
+                reconstruction=office.reconstruction,
+                paused=pipeline.paused,
+                shape=series.shape if series else None,
+                pixel_size_m=series.header.pixel_size_m if series else None,
+                started=folder.started if folder else None,
+                message=self._message(pipeline.state, counts),
+                version=_VERSION,
+            )
+
+    def _counts(self, images: int, in_mailbox: int) -> Counts:
+        pipeline = self.pipeline
+        ledger = pipeline.series.ledger if pipeline.series else None
+        booked = dict(ledger.counts) if ledger else {}
+        booked["foreign"] = pipeline.foreign
+        booked["missing"] = sum(last - first + 1 for first, last in self._missing()) if ledger else 0
+        pending = in_mailbox + len(pipeline.waiting) + (ledger.pending if ledger else 0)
+        return Counts(received=images - pipeline.images_before, pending=pending, **booked)
+
+    def _missing(self) -> list[tuple[int, int]]:
+        """While frames may still come only holes count; once the series has ended, the tail counts too."""
+        series = self.pipeline.series
+        return [] if series is None else series.ledger.missing_frames(series.announced if series.ended else None)
+
+    def _parameters(self) -> dict[str, object]:
+        settings = self.pipeline.settings
+        tree = settings.model_dump(mode="json", exclude={"beamline"})
+        flat = {f"{section}.{key}": value for section, part in tree.items() for key, value in part.items()}
+        series = self.pipeline.series
+        return {"version": series.version if series else 1, **flat}
+
+    def _last(self) -> LastFrame | None:
+        pipeline = self.pipeline
+        if pipeline.series is None or pipeline.last_row < 0:
+            return None
+        row = pipeline.series.last_row_of(pipeline.last_row)
+        verdict = int(row["verdict"])
+        return LastFrame(
+            frame=int(row["frame"]),
+            total=int(row["total"]),
+            chi2=None if np.isnan(row["chi2"]) else row["chi2"],
+            dof=int(row["dof"]),
+            verdict="pending" if verdict == PENDING else CATEGORY_NAMES[verdict],
+        )
+
+    def _message(self, state: State, counts: Counts) -> str:
+        address = self.receiver.endpoint
+        waited = time.monotonic() - self._started
+        patience = self.settings.stream.connect_timeout_s
+        if state == "idle" and not counts.received and waited > patience:
+            return (
+                f"no series from {address} for {waited:.0f} s; is the detector on, its stream enabled, the port right?"
+            )
+        return {
+            "idle": f"waiting for the detector at {address}",
+            "armed": "the detector is armed, no frame yet",
+            "receiving": "frames are coming in",
+            "complete": "series complete: every announced frame is in the books",
+            "incomplete": f"series ended with {counts.missing} missing and {counts.corrupt} corrupt frames",
+            "failed": "series failed: see the errors",
+        }[state]
+
+    def preview(self, what: PreviewName) -> Preview | None:
+        """Return the newest small picture; made at most twice a second."""
+        made, changes, preview = self._previews.get(what, (0.0, -1, None))
+        now = time.monotonic()
+        if now - made < _PREVIEW_EVERY_S or changes == self._changes:
+            return preview
+        fresh = self._changes
+        preview = self._make_preview(what, fresh)
+        self._previews[what] = (time.monotonic(), fresh, preview)
+        return preview
+
+    def _make_preview(self, what: PreviewName, number: int) -> Preview | None:
+        pipeline, folder = self.pipeline, self.office.current
+        if what == "reconstruction":
+            result = folder.imaging if folder else None
+            if result is None or result.image is None:
+                return None
+            return make_image_preview(result.image, version=number, frames=result.frames)
+        with pipeline.lock:
+            series, frame = pipeline.series, pipeline.last_frame
+            if series is None or series.accepted is None or series.background is None:
+                return None
+            if what != "last":
+                running = series.accepted if what == "sum" else series.background
+                if not running.frames:
+                    return None
+                return make_preview(running.data, running.valid, version=number, frames=running.frames)
+        return None if frame is None else _frame_preview(frame, series, number)
+
+    def book_point(self, note: PointNote) -> None:
+        """Join a scan point to a frame; `void` takes that frame out of the sum."""
+        self.pipeline.note_point(note)
+        self._changed()
+
+    def expect(self, frames: int) -> None:
+        """Say how many frames the client intends to take in this series."""
+        self.pipeline.expect(frames)
+        self._changed()
+
+    def pause(self, paused: bool) -> None:
+        """Suspend the idle timeout while the plan is paused."""
+        self.pipeline.paused = paused
+        self._changed()
+
+    def change_settings(self, changes: Mapping[str, object], who: str) -> int:
+        """Apply screening and reconstruction settings by their contract names; return the new version.
+
+        Raises
+        ------
+        ValueError
+            When a name is unknown, cannot change while the service runs, or a value is outside its limits.
+        """
+        for name in changes:
+            if not name.startswith(("screening.", "reconstruction.")) or name.startswith("screening.ring_"):
+                raise ValueError(
+                    f"setting {name!r} cannot change while the service runs; restart it with --set {name}=..."
+                )
+        try:
+            settings = self.pipeline.settings.changed(changes)
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from None
+        self.pipeline.apply_settings(settings)
+        _log.info("settings changed", who=who, **changes)
+        self._changed()
+        series = self.pipeline.series
+        return series.version if series else 1
+
+    def request_reconstruction(self, who: str) -> None:
+        """Reconstruct from what is there now."""
+        _log.info("reconstruction requested", who=who)
+        self.office.request_image()
+
+    def request_snapshot(self, who: str) -> str:
+        """Write the result file now; return its path.
+
+        Raises
+        ------
+        ValueError
+            When there is no series, or the disk refuses.
+        """
+        folder = self.office.current
+        if folder is None:
+            raise ValueError("there is no series to save yet")
+        _log.info("snapshot requested", who=who)
+        if not self.office.save(folder):
+            raise ValueError(self.office.degraded.get("disk", "the result file could not be written"))
+        return str(folder.path)
+
+
+def _frame_preview(frame: EncodedFrame, series: Series, number: int) -> Preview | None:
+    pixels = decode(frame, series.shape or frame.shape)
+    if isinstance(pixels, Refusal):
+        return None
+    below = int(np.iinfo(pixels.dtype).max) - 1
+    return make_preview(pixels, series.valid, version=number, frames=1, below=below)
