@@ -1,0 +1,1 @@
+"""The beamline without hardware: one caproto IOC a file, all on one physical state."""

@@ -7,6 +7,9 @@ from sim.clock import SimClock
 
 CONTROLLER_SPEED_UM_S = 250.0
 """What the controller does when the record's VELO is 0."""
+TRAVEL_UM = 2050.0
+"""Hard stops at plus and minus this."""
+SOFT_LIMIT_UM = 2000.0
 SETTLE_S = 0.010
 """Step response of the servo after the ramp, simulated s: 10 um take 50 ms."""
 
@@ -43,6 +46,8 @@ class Axis:
 
     def __init__(self, clock: SimClock, position_um: float = 0.0) -> None:
         self._clock = clock
+        self.soft_limit_um = SOFT_LIMIT_UM
+        self.fault = False
         never = float("-inf")
         rest = Motion(start=never, arrival=never, stop=never, origin_um=position_um, target_um=position_um)
         self._motions: deque[Motion] = deque([rest], maxlen=1024)
@@ -58,7 +63,9 @@ class Axis:
         return self._motions[-1].stop
 
     def move(self, target_um: float, speed_um_s: float = 0.0) -> float:
-        """Set off for `target_um` now; a `speed_um_s` of 0 is the controller's own speed.
+        """Set off for `target_um` now, as far as the hard stops allow; a `speed_um_s` of 0 is the controller's own.
+
+        With a servo fault the axis stays where it is.
 
         Returns
         -------
@@ -66,6 +73,7 @@ class Axis:
         """
         now = self._clock.time()
         origin = self.at(now)
+        target_um = origin if self.fault else max(-TRAVEL_UM, min(TRAVEL_UM, target_um))
         speed = min(speed_um_s, CONTROLLER_SPEED_UM_S) if speed_um_s > 0.0 else CONTROLLER_SPEED_UM_S
         arrival = now + abs(target_um - origin) / speed
         self._add(Motion(start=now, arrival=arrival, stop=arrival + SETTLE_S, origin_um=origin, target_um=target_um))
@@ -78,6 +86,20 @@ class Axis:
         if now < self.rest_from:
             self._add(Motion(start=now, arrival=now, stop=now, origin_um=here, target_um=here))
         return here
+
+    def fail(self) -> None:
+        """Lose the servo: halt, and refuse to move until `recover`."""
+        self.halt()
+        self.fault = True
+
+    def recover(self) -> None:
+        """Have the servo back."""
+        self.fault = False
+
+    def at_limits(self, when: float) -> tuple[bool, bool]:
+        """Whether the plus and the minus limit switch are active at `when`."""
+        position = self.at(when)
+        return position >= TRAVEL_UM, position <= -TRAVEL_UM
 
     def at(self, when: float) -> float:
         """True position at the simulated time `when`, um."""

@@ -1,6 +1,11 @@
 """The beam stop in front of the detector."""
 
+# caproto wants a putter to bear the name of its PV:
+# mypy: disable-error-code="no-redef"
+
 from typing import Literal
+
+from caproto.server import PVGroup, pvproperty
 
 from sim.clock import SimClock
 from sim.trace import Trace
@@ -8,6 +13,9 @@ from sim.trace import Trace
 TRAVEL_S = 2.0
 
 BeamStopState = Literal["Unknown", "In", "Out", "Moving", "Fault"]
+
+
+STATES: tuple[BeamStopState, ...] = ("Unknown", "In", "Out", "Moving", "Fault")
 
 
 class BeamStop:
@@ -33,3 +41,35 @@ class BeamStop:
         if when < self._there:
             return "Moving"
         return "In" if self._wanted else "Out"
+
+
+class BeamStopIOC(PVGroup):
+    """The beam stop's PVs; a put on the command completes when it has arrived.
+
+    PVs
+    ---
+    BS:Cmd (bo: Out, In), BS:Sts (mbbi: Unknown, In, Out, Moving, Fault)
+    """
+
+    command = pvproperty(name="BS:Cmd", value="In", dtype=bool, record="bo", enum_strings=["Out", "In"])
+    status = pvproperty(name="BS:Sts", value="In", record="mbbi", read_only=True, dtype=bool, enum_strings=STATES)
+
+    def __init__(self, prefix: str, *, beam_stop: BeamStop, clock: SimClock) -> None:
+        super().__init__(prefix)
+        self._beam_stop = beam_stop
+        self._clock = clock
+
+    @command.putter
+    async def command(self, instance, value):
+        """Drive in or out."""
+        there = self._beam_stop.command(to_in=value in ("In", 1))
+        await self.refresh()
+        await self._clock.until(there)
+        await self.refresh()
+        return value
+
+    async def refresh(self) -> None:
+        """Post where it is if it is news."""
+        state = self._beam_stop.state(self._clock.time())
+        if state != self.status.value:
+            await self.status.write(state)

@@ -1,6 +1,11 @@
 """The fast shutter."""
 
+# caproto wants a putter to bear the name of its PV:
+# mypy: disable-error-code="no-redef"
+
 from typing import Literal
+
+from caproto.server import PVGroup, pvproperty
 
 from sim.clock import SimClock
 from sim.trace import Trace
@@ -8,6 +13,9 @@ from sim.trace import Trace
 TRAVEL_S = 0.010
 
 ShutterState = Literal["Fault", "Open", "Opening", "Closed", "Closing"]
+
+
+STATES: tuple[ShutterState, ...] = ("Fault", "Open", "Opening", "Closed", "Closing")
 
 
 class Shutter:
@@ -36,3 +44,35 @@ class Shutter:
         if when < self._there:
             return "Opening" if self._wanted else "Closing"
         return "Open" if self._wanted else "Closed"
+
+
+class ShutterIOC(PVGroup):
+    """The fast shutter's PVs; a put on the command completes when the blades rest.
+
+    PVs
+    ---
+    FS:Cmd (bo: Close, Open), FS:Sts (mbbi: Fault, Open, Opening, Closed, Closing)
+    """
+
+    command = pvproperty(name="FS:Cmd", value="Close", dtype=bool, record="bo", enum_strings=["Close", "Open"])
+    status = pvproperty(name="FS:Sts", value="Closed", record="mbbi", read_only=True, dtype=bool, enum_strings=STATES)
+
+    def __init__(self, prefix: str, *, shutter: Shutter, clock: SimClock) -> None:
+        super().__init__(prefix)
+        self._shutter = shutter
+        self._clock = clock
+
+    @command.putter
+    async def command(self, instance, value):
+        """Open or close."""
+        there = self._shutter.command(to_open=value in ("Open", 1))
+        await self.refresh()
+        await self._clock.until(there)
+        await self.refresh()
+        return value
+
+    async def refresh(self) -> None:
+        """Post the state of the blades if it is news."""
+        state = self._shutter.state(self._clock.time())
+        if state != self.status.value:
+            await self.status.write(state)

@@ -1,6 +1,11 @@
 """The storage ring: current, top-up injections and the countdown to the next one, under the TPS names."""
 
+# caproto wants a putter to bear the name of its PV:
+# mypy: disable-error-code="no-redef"
+
 import math
+
+from caproto.server import PVGroup, pvproperty
 
 from sim.clock import SimClock
 from sim.settings import SimSettings
@@ -8,6 +13,8 @@ from sim.trace import Trace
 
 CURRENT_MA = 500.0
 LIFETIME_S = 10.0 * 3600.0
+MONITOR_WALL_S = 0.0025
+"""Shortest time between two monitors, wall s."""
 NO_TOP_UP = -1.0
 """Countdown while nothing will be injected (no stored beam)."""
 
@@ -71,3 +78,46 @@ class StorageRing:
         if since < length and when >= self._settings.first_injection_s:
             return low + (CURRENT_MA - low) * since / length
         return CURRENT_MA * math.exp(-max(0.0, since - length) / LIFETIME_S)
+
+
+class StorageRingIOC(PVGroup):
+    """The machine's PVs. A read computes them for the moment of the read; monitors come in between.
+
+    PVs
+    ---
+    SR-DI-DCCT:BeamCurrent (ai, mA), TPS:TimeToNextInjSec (ai, s)
+    """
+
+    current = pvproperty(
+        name="SR-DI-DCCT:BeamCurrent", value=CURRENT_MA, record="ai", precision=3, units="mA", read_only=True
+    )
+    countdown = pvproperty(name="TPS:TimeToNextInjSec", value=0.0, record="ai", precision=1, units="s", read_only=True)
+
+    def __init__(self, *, ring: StorageRing, clock: SimClock) -> None:
+        super().__init__("")
+        self._ring = ring
+        self._clock = clock
+
+    @current.getter
+    async def current(self, instance):
+        """Current now."""
+        return round(self._ring.current_ma(self._clock.time()), 6)
+
+    @countdown.getter
+    async def countdown(self, instance):
+        """Countdown now."""
+        return round(self._ring.countdown_s(self._clock.time()), 6)
+
+    @countdown.startup
+    async def countdown(self, instance, async_lib):
+        """Post at 10 Hz of wall time and at least every simulated second, as far as clients can follow."""
+        period = max(MONITOR_WALL_S, min(0.1, self._clock.wall(1.0)))
+        while True:
+            await self.refresh()
+            await async_lib.sleep(period)
+
+    async def refresh(self) -> None:
+        """Post both values."""
+        now = self._clock.time()
+        await self.countdown.write(round(self._ring.countdown_s(now), 6))
+        await self.current.write(round(self._ring.current_ma(now), 6))

@@ -1,0 +1,59 @@
+"""``python -m sim``: start the simulated beamline and wait."""
+
+import argparse
+import asyncio
+import json
+import logging
+import sys
+from pathlib import Path
+
+from sim.settings import DETECTORS, SAMPLES, SimSettings
+
+EXAMPLE = "example: python -m sim --detector eig1m --sample au-sio2 --speed 100 --seed 1 --truth truth"
+
+
+def parse(arguments: list[str] | None = None) -> SimSettings:
+    """Settings from the command line; wrong usage ends with exit code 2."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sim", description="Simulated XEDM beamline on loopback.", epilog=EXAMPLE
+    )
+    add = parser.add_argument
+    add("--detector", choices=DETECTORS, default="eig1m")
+    add("--sample", choices=SAMPLES, default="au-sio2")
+    add("--speed", type=float, default=1.0, help="simulated seconds per second (default 1)")
+    add("--seed", type=int, default=0, help="repeats a run (default 0)")
+    add("--truth", type=Path, metavar="DIR", help="write what a perfect receiver must find")
+    add("--fault", dest="faults", action="append", default=[], metavar="NAME[:ARG]", help="inject a fault, repeatable")
+    add("--output", type=Path, default=Path("xedm-output/detector"), metavar="DIR", help="the detector's own files")
+    add("--stream-port", type=int, default=0, metavar="PORT", help="0 = free port")
+    add("--ca-port", type=int, default=0, metavar="PORT", help="0 = free port")
+    add("--prefix", default="25A:", help="start of the PV names (default 25A:)")
+    add("--countdown", choices=("jump", "hold"), default="jump", help="countdown during an injection")
+    values = vars(parser.parse_args(arguments))
+    try:
+        return SimSettings(**(values | {"faults": tuple(values["faults"])}))
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT; returns the exit code."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="sim: %(levelname)s %(name)s: %(message)s")
+    settings = parse()
+    from sim.server import serve
+
+    try:
+        asyncio.run(serve(settings, _say_ready))
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"sim: {error}\n")
+        return 1
+    return 0
+
+
+def _say_ready(line: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""What only a simulation can offer: PVs that make things go wrong, and its clock."""
+
+# caproto wants a putter to bear the name of its PV:
+# mypy: disable-error-code="no-redef"
+
+from caproto.server import PVGroup, pvproperty
+
+from sim.beamline import Beamline
+
+
+class ControlsIOC(PVGroup):
+    """Switches for tests of plans: a plan never needs them, and a real beamline has none.
+
+    PVs
+    ---
+    SIM:BeamDump (bo: Stored, Dumped), SIM:StageFault (bo: Well, Fault), SIM:Time (ai, simulated s), SIM:Speed (ai)
+    """
+
+    dump = pvproperty(name="SIM:BeamDump", value="Stored", dtype=bool, record="bo", enum_strings=["Stored", "Dumped"])
+    stage_fault = pvproperty(
+        name="SIM:StageFault", value="Well", dtype=bool, record="bo", enum_strings=["Well", "Fault"]
+    )
+    time = pvproperty(name="SIM:Time", value=0.0, record="ai", precision=3, units="s", read_only=True)
+    speed = pvproperty(name="SIM:Speed", value=1.0, record="ai", precision=3, read_only=True)
+
+    def __init__(self, prefix: str, *, beamline: Beamline, refresh) -> None:
+        super().__init__(prefix)
+        self._beamline = beamline
+        self._refresh = refresh
+
+    @dump.putter
+    async def dump(self, instance, value):
+        """Lose the stored beam, or refill the ring."""
+        if value in ("Dumped", 1):
+            self._beamline.ring.dump()
+        else:
+            self._beamline.ring.refill()
+        await self._refresh()
+        return value
+
+    @stage_fault.putter
+    async def stage_fault(self, instance, value):
+        """Lose the servo of all three axes, or have it back."""
+        for axis in self._beamline.stage.axes:
+            if value in ("Fault", 1):
+                axis.fail()
+            else:
+                axis.recover()
+        await self._refresh()
+        return value
+
+    @time.getter
+    async def time(self, instance):
+        """Simulated time now."""
+        return self._beamline.clock.time()
+
+    @speed.getter
+    async def speed(self, instance):
+        """Simulated seconds per wall second."""
+        return self._beamline.clock.speed

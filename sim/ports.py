@@ -1,0 +1,115 @@
+"""Ports and the EPICS environment of a simulation that can never answer for the real beamline.
+
+Nothing here imports EPICS: the environment must be set before that.
+"""
+
+import os
+import socket
+from dataclasses import dataclass
+
+LOOPBACK = "127.0.0.1"
+MAX_ARRAY_BYTES = 80_000_000
+"""Holds a 16M frame of 32 bit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Own ports on loopback.
+
+    Attributes
+    ----------
+    server
+        TCP and UDP port of the Channel Access server.
+    repeater
+        Bound UDP socket in the place of a CA repeater. It only has to be there: libca takes a taken port for a running
+        repeater and says nothing, and beacons sent to it are not refused.
+    """
+
+    server: int
+    repeater: socket.socket
+
+    @property
+    def repeater_port(self) -> int:
+        """UDP port of beacons."""
+        return int(self.repeater.getsockname()[1])
+
+
+def claim(server: int = 0) -> Ports:
+    """Find free ports on loopback.
+
+    Parameters
+    ----------
+    server
+        Wanted port of the Channel Access server, 0 for a free one.
+
+    Raises
+    ------
+    OSError
+        If the wanted port is taken.
+    """
+    repeater = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    repeater.bind((LOOPBACK, 0))
+    return Ports(server=_free(server), repeater=repeater)
+
+
+def _free(wanted: int) -> int:
+    """A port that neither TCP nor UDP uses on loopback."""
+    for _ in range(100):
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+        ):
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                tcp.bind((LOOPBACK, wanted))
+                udp.bind((LOOPBACK, tcp.getsockname()[1]))
+            except OSError as error:
+                if wanted:
+                    raise OSError(
+                        f"port {wanted} on {LOOPBACK} must be free for the simulated Channel Access server, got: "
+                        f"{error.strerror}; choose another --ca-port, or 0 for a free one"
+                    ) from error
+                continue
+            return int(tcp.getsockname()[1])
+    raise OSError(f"a free port on {LOOPBACK} must exist for the simulated Channel Access server, found none")
+
+
+def server_environment(ports: Ports) -> dict[str, str]:
+    """Environment of the server: loopback only, beacons to our own repeater port.
+
+    caproto sends beacons to EPICS_CAS_BEACON_PORT and ignores EPICS_CA_REPEATER_PORT, so both are set.
+    """
+    return {
+        "EPICS_CA_SERVER_PORT": str(ports.server),
+        "EPICS_CAS_SERVER_PORT": str(ports.server),
+        "EPICS_CAS_INTF_ADDR_LIST": LOOPBACK,
+        "EPICS_CAS_AUTO_BEACON_ADDR_LIST": "NO",
+        "EPICS_CAS_BEACON_ADDR_LIST": LOOPBACK,
+        "EPICS_CAS_BEACON_PORT": str(ports.repeater_port),
+        "EPICS_CA_REPEATER_PORT": str(ports.repeater_port),
+        "EPICS_CA_MAX_ARRAY_BYTES": str(MAX_ARRAY_BYTES),
+    }
+
+
+def client_environment(server: int, repeater: int) -> dict[str, str]:
+    """Environment with which a client finds this simulation and nothing else.
+
+    Parameters
+    ----------
+    server, repeater
+        Ports from the ready line.
+    """
+    return {
+        "EPICS_CA_ADDR_LIST": f"{LOOPBACK}:{server}",
+        "EPICS_CA_AUTO_ADDR_LIST": "NO",
+        "EPICS_CA_SERVER_PORT": str(server),
+        "EPICS_CA_REPEATER_PORT": str(repeater),
+        "EPICS_CA_MAX_ARRAY_BYTES": str(MAX_ARRAY_BYTES),
+    }
+
+
+def replace_epics_environment(new: dict[str, str]) -> None:
+    """Forget every inherited ``EPICS_CA*`` setting of this process, then set `new`."""
+    for name in [name for name in os.environ if name.startswith("EPICS_CA")]:
+        del os.environ[name]
+    os.environ.update(new)

@@ -1,0 +1,149 @@
+"""One process, one Channel Access server: all IOCs of the simulated beamline."""
+
+import asyncio
+import contextlib
+import importlib.util
+import logging
+import signal
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from caproto.asyncio.server import Context
+from caproto.server import PVGroup
+
+from sim.attenuator import AttenuatorIOC
+from sim.beam_stop import BeamStopIOC
+from sim.beamline import Beamline
+from sim.controls import ControlsIOC
+from sim.ports import LOOPBACK, Ports, claim, replace_epics_environment, server_environment
+from sim.settings import SimSettings
+from sim.shutter import ShutterIOC
+from sim.stage import StageIOC
+from sim.storage_ring import StorageRingIOC
+
+logger = logging.getLogger(__name__)
+
+
+class Detector(Protocol):
+    """What the server needs of the detector's IOC."""
+
+    pvdb: dict[str, Any]
+    stream_endpoint: str
+
+    async def close(self) -> None:
+        """Stop sending and close files."""
+
+
+class Server:
+    """All IOCs of one beamline on one Channel Access server.
+
+    Parameters
+    ----------
+    beamline
+        The physical state behind them.
+    """
+
+    def __init__(self, beamline: Beamline) -> None:
+        clock, prefix = beamline.clock, beamline.settings.prefix
+        self.beamline = beamline
+        self.stage = StageIOC(
+            prefix,
+            stage=beamline.stage,
+            clock=clock,
+            noise_um=beamline.settings.stage_noise_nm * 1e-3,
+            seed=beamline.settings.seed,
+        )
+        self.ring = StorageRingIOC(ring=beamline.ring, clock=clock)
+        self.shutter = ShutterIOC(prefix, shutter=beamline.shutter, clock=clock)
+        self.attenuator = AttenuatorIOC(prefix, attenuator=beamline.attenuator, clock=clock)
+        self.beam_stop = BeamStopIOC(prefix, beam_stop=beamline.beam_stop, clock=clock)
+        self.controls = ControlsIOC(prefix, beamline=beamline, refresh=self.refresh)
+        self.detector = _detector(beamline)
+
+    @property
+    def pvdb(self) -> dict[str, Any]:
+        """Every PV by name."""
+        groups: list[PVGroup] = [self.stage, self.ring, self.shutter, self.attenuator, self.beam_stop, self.controls]
+        pvdb = {name: channel for group in groups for name, channel in group.pvdb.items()}
+        return pvdb | (dict(self.detector.pvdb) if self.detector is not None else {})
+
+    async def refresh(self) -> None:
+        """Post what changed without a put."""
+        for group in (self.stage, self.ring, self.shutter, self.attenuator, self.beam_stop):
+            await group.refresh()
+
+    def description(self, ports: Ports) -> dict[str, Any]:
+        """The ready line."""
+        settings = self.beamline.settings
+        ready = {"ready": True, "stream": self.detector.stream_endpoint} if self.detector else {"ready": True}
+        return ready | {
+            "ca_server_port": ports.server,
+            "repeater_port": ports.repeater_port,
+            "prefix": settings.prefix,
+            "detector": settings.detector,
+            "sample": settings.sample,
+            "speed": settings.speed,
+            "seed": settings.seed,
+            "files": str(settings.output.resolve()),
+        }
+
+    async def close(self) -> None:
+        """Close the detector."""
+        if self.detector is not None:
+            await self.detector.close()
+
+
+def _detector(beamline: Beamline) -> Detector | None:
+    if importlib.util.find_spec("sim.eiger") is None:
+        return None
+    from sim.eiger import build_detector
+
+    return build_detector(beamline)  # type: ignore[no-any-return]
+
+
+async def serve(settings: SimSettings, ready: Callable[[dict[str, Any]], None]) -> None:
+    """Run the simulated beamline until SIGTERM or SIGINT.
+
+    Parameters
+    ----------
+    settings
+        What to simulate.
+    ready
+        Called once with the ready line when clients can connect.
+
+    Raises
+    ------
+    OSError
+        If a wanted port is taken.
+    """
+    ports = claim(settings.ca_port)
+    replace_epics_environment(server_environment(ports))
+    server = Server(Beamline(settings))
+    context = Context(server.pvdb, [LOOPBACK])
+    loop = asyncio.get_running_loop()
+    running = asyncio.create_task(context.run(startup_hook=_announcer(context, server, ports, ready)))
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, running.cancel)
+    try:
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    finally:
+        await server.close()
+        ports.repeater.close()
+
+
+def _announcer(context: Context, server: Server, ports: Ports, ready: Callable[[dict[str, Any]], None]):
+    """Startup hook that says ready once the server accepts connections on its own port."""
+
+    async def announce(_async_lib) -> None:
+        if context.port != ports.server:
+            raise OSError(
+                f"port {ports.server} on {LOOPBACK} must be free for the simulated Channel Access server, got taken; "
+                "start again"
+            )
+        _, writer = await asyncio.open_connection(LOOPBACK, ports.server)
+        writer.close()
+        await writer.wait_closed()
+        ready(server.description(ports))
+
+    return announce
