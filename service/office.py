@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from processing.snapshot import SumSnapshot, freeze, window_about
+from processing.snapshot import freeze, window_about
 from service.books import ErrorLog
 from service.imaging import ImagingError, ImagingJob, ImagingResult, run_imaging
 from service.series import Series
@@ -168,7 +168,7 @@ class Office:
 
     def _image(self, folder: Folder, *, final: bool) -> None:
         with self._lock:
-            job = _imaging_job(folder.series)
+            job = imaging_job(folder.series)
         if isinstance(job, str):
             state = "off" if not folder.series.settings.reconstruction.enabled else "waiting"
             self.reconstruction = ReconstructionStatus(state=state, message=job)
@@ -221,7 +221,7 @@ class Office:
         with self._write_lock:
             started = time.monotonic()
             with self._lock:
-                content = _series_file(folder)
+                content = series_file(folder)
                 rows = len(folder.series.ledger)
             if content is None:
                 return True
@@ -250,27 +250,7 @@ def _next_mark(folder: Folder, frames: int) -> int:
     return next((mark for mark in sorted(part.at_frames) if mark > frames), 0) if part.enabled else 0
 
 
-def imaging_job(
-    series: Series, accepted: SumSnapshot, background: SumSnapshot, window: tuple[slice, slice]
-) -> ImagingJob:
-    """Describe an image to be made from snapshots of a window of the sums."""
-    part, header = series.settings.detector, series.header
-    row, col = series.beam_center
-    origin = (int(window[0].start), int(window[1].start))
-    return ImagingJob(
-        accepted=accepted,
-        background=background,
-        valid=series.valid[window],
-        center=(row - origin[0], col - origin[1]),
-        origin=origin,
-        wavelength_m=part.wavelength_m or header.wavelength_m or 0.0,
-        distance_m=part.distance_m or header.distance_m or 0.0,
-        pixel_size_m=part.pixel_size_m or header.pixel_size_m or 0.0,
-        settings=series.settings.reconstruction.model_dump(),
-    )
-
-
-def _imaging_job(series: Series) -> ImagingJob | str:
+def imaging_job(series: Series) -> ImagingJob | str:
     """Copy what an image needs, or say why there cannot be one."""
     settings = series.settings.reconstruction
     if not settings.enabled:
@@ -282,10 +262,22 @@ def _imaging_job(series: Series) -> ImagingJob | str:
         if not (getattr(part, name) or getattr(header, name)):
             return f"the stream's header does not say {name}; give it as detector.{name}"
     window = window_about(series.beam_center, settings.width_px + _WINDOW_MARGIN_PX, series.shape)
-    return imaging_job(series, freeze(series.accepted, window), freeze(series.background, window), window)
+    origin = (int(window[0].start), int(window[1].start))
+    row, col = series.beam_center
+    return ImagingJob(
+        accepted=freeze(series.accepted, window),
+        background=freeze(series.background, window),
+        valid=series.valid[window],
+        center=(row - origin[0], col - origin[1]),
+        origin=origin,
+        wavelength_m=part.wavelength_m or header.wavelength_m or 0.0,
+        distance_m=part.distance_m or header.distance_m or 0.0,
+        pixel_size_m=part.pixel_size_m or header.pixel_size_m or 0.0,
+        settings=settings.model_dump(),
+    )
 
 
-def _series_file(folder: Folder) -> SeriesFile | None:
+def series_file(folder: Folder) -> SeriesFile | None:
     """Copy everything the result file holds; None as long as there is nothing to write."""
     series = folder.series
     if series.accepted is None or series.background is None:

@@ -1,0 +1,36 @@
+"""The command `xedm`: one file a subcommand, each light to import so that help is quick."""
+
+import sys
+
+import typer
+
+from service.cli import demo, live, reconstruct, reprocess, scan, shell, sim
+from service.errors import UserError
+
+app = typer.Typer(
+    name="xedm",
+    help="Live processing for X-ray ensemble diffraction microscopy. Start with: xedm demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command()(demo.demo)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(sim.sim)
+app.command()(live.live)
+app.command()(scan.scan)
+app.command()(shell.shell)
+app.command()(reprocess.reprocess)
+app.command()(reconstruct.reconstruct)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is a sentence and an exit code, never a traceback."""
+    try:
+        app()
+    except UserError as error:
+        sys.stderr.write(f"xedm: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("xedm: stopped\n")
+        sys.exit(0)

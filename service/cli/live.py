@@ -1,0 +1,141 @@
+"""`xedm live`: the consumer service."""
+
+import json
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.output import say, set_up_logging
+from service.config import Settings, check_endpoint, load_settings
+from service.errors import UsageError
+
+if TYPE_CHECKING:
+    from service.live import LiveService
+    from service.status import Status
+
+
+def live(
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings")] = None,
+    stream: Annotated[str | None, typer.Option(help="tcp://HOST:PORT of the detector (connects PULL)")] = None,
+    stream_bind: Annotated[str | None, typer.Option(help="tcp://... to bind PULL instead")] = None,
+    output: Annotated[Path | None, typer.Option(help="folder for results; default ./xedm-output")] = None,
+    http: Annotated[int | None, typer.Option(help="port of the live page, 0: a free one")] = None,
+    once: Annotated[bool, typer.Option(help="end after the first series")] = False,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, may be repeated")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line instead of text")] = False,
+) -> None:
+    """Receive frames, screen them, keep the exact sum, show it and reconstruct it.
+
+    Prints one JSON line when it is ready. Example: xedm live --stream tcp://127.0.0.1:9999
+    """
+    settings = live_settings(config, stream, stream_bind, output, http, set_ or [])
+    set_up_logging()
+    raise typer.Exit(run_live(settings, once=once, as_json=as_json))
+
+
+def live_settings(
+    config: Path | None, stream: str | None, bind: str | None, output: Path | None, http: int | None, pairs: list[str]
+) -> Settings:
+    """Join the file and the options; options win.
+
+    Raises
+    ------
+    UserError
+        When something is wrong or no address was given.
+    """
+    changes: dict[str, object] = {}
+    if stream is not None and bind is not None:
+        raise UsageError("give either --stream or --stream-bind, not both")
+    if stream is not None:
+        changes |= {"stream.connect": check_endpoint(stream), "stream.bind": None}
+    if bind is not None:
+        changes |= {"stream.bind": check_endpoint(bind), "stream.connect": None}
+    if output is not None:
+        changes["output.directory"] = output
+    if http is not None:
+        if not 0 <= http <= 65535:
+            raise UsageError(f"--http must be a port from 0 to 65535, got {http}")
+        changes["http.port"] = http
+    settings = load_settings(config, pairs).changed(changes)
+    address = settings.stream.bind or settings.stream.connect
+    if address is None:
+        raise UsageError("no stream to receive: give --stream tcp://HOST:PORT, or stream.connect in the configuration")
+    check_endpoint(address)
+    return settings
+
+
+def run_live(settings: Settings, *, once: bool, as_json: bool) -> int:
+    """Run the service until it is told to stop (or one series has ended); return the exit code."""
+    from service.live import LiveService
+    from service.pvs import start_pvs
+    from service.web import start_web
+
+    service = LiveService(settings)
+    web = pvs = None
+    stop = threading.Event()
+    ready: dict[str, Any] = {"ready": True, "stream": service.receiver.endpoint}
+    try:
+        if settings.http.enabled:
+            token = settings.output.directory / ".steering-token"
+            web = start_web(service, settings.http.port, token)
+            ready |= {"http": web.url, "token_file": str(token.resolve())}
+        if settings.pvs.enabled:
+            pvs = start_pvs(service, settings.pvs.prefix, settings.pvs.port, steering=settings.pvs.steering)
+            ready |= {"ca_server_port": pvs.port, "prefix": settings.pvs.prefix}
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        service.start()
+        print(json.dumps(ready), flush=True)
+        code = _watch(service, stop, once=once)
+    finally:
+        service.stop()
+        status = service.status()
+        for publisher in (web, pvs):
+            if publisher is not None:
+                publisher.stop()
+    if as_json:
+        print(status.model_dump_json(), flush=True)
+    elif once:
+        say(_summary(status))
+    return code
+
+
+def _watch(service: "LiveService", stop: threading.Event, *, once: bool) -> int:
+    """Wait for the end; exit codes as in the contract."""
+    patience = service.settings.stream.connect_timeout_s
+    begun = time.monotonic()
+    while not stop.wait(0.1):
+        if not once:
+            continue
+        status_code = _once_code(service)
+        if status_code is not None:
+            return status_code
+        if service.pipeline.series is None and time.monotonic() - begun > patience:
+            sys.stderr.write(
+                f"xedm: no series from {service.receiver.endpoint} within {patience:g} s "
+                "(stream.connect_timeout_s); is the detector on, armed and streaming there?\n"
+            )
+            return 4
+    return 0
+
+
+def _once_code(service: "LiveService") -> int | None:
+    if not service.ended_series:
+        return None
+    status = service.status()
+    if status.state not in ("complete", "incomplete", "failed"):
+        return None
+    if status.degraded:
+        return 1
+    counts = status.counts
+    return 5 if counts.missing or counts.corrupt or status.unresolved or status.state == "failed" else 0
+
+
+def _summary(status: "Status") -> str:
+    parts = [f"{name} {value}" for name, value in status.counts.model_dump().items() if value]
+    return f"series {status.series} {status.state}: {', '.join(parts)}; {status.result}"

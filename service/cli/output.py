@@ -1,0 +1,26 @@
+"""How the command line speaks: text for people, JSON lines for programs, logs on stderr."""
+
+import logging
+import sys
+
+import structlog
+
+
+def say(text: str) -> None:
+    """Print a line for a person."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def set_up_logging() -> None:
+    """Send structured logs to stderr, readable, in colour only on a terminal."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+    )

@@ -1,0 +1,153 @@
+"""Read DECTRIS FileWriter files (legacy NXmx: master and data files) frame by frame, still compressed."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from processing.frame import PIXEL_TYPES, EncodedFrame, PixelType, SeriesHeader
+from service.errors import UserError
+
+_BITSHUFFLE = 32008
+
+
+class EigerFile:
+    """An Eiger master file with its data files.
+
+    Parameters
+    ----------
+    path : Path
+        The master file. External links are followed only to files in its own folder.
+
+    Raises
+    ------
+    UserError
+        When the file is not there or is not an Eiger master file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._master = h5py.File(path, "r")
+        except OSError as error:
+            raise UserError(f"file {path} cannot be read as HDF5: {str(error).splitlines()[0]}") from None
+        self.path = path
+        self._open: dict[str, h5py.File] = {}
+        self._parts = list(self._data_parts())
+        if not self._parts:
+            self.close()
+            raise UserError(f"file {path} must be an Eiger master file with /entry/data/data_000001, found none")
+        first = self._parts[0][1]
+        self.shape: tuple[int, int] = (first.shape[1], first.shape[2])
+        self._starts = np.cumsum([0, *[len(dataset) for _, dataset in self._parts]])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def close(self) -> None:
+        """Close the master and its data files."""
+        for file in self._open.values():
+            file.close()
+        self._master.close()
+
+    def _data_parts(self) -> Iterator[tuple[str, h5py.Dataset]]:
+        group = self._master.get("/entry/data")
+        for name in sorted(group) if isinstance(group, h5py.Group) else []:
+            link = group.get(name, getlink=True)
+            if isinstance(link, h5py.ExternalLink):
+                if os.path.basename(link.filename) != link.filename:
+                    raise UserError(f"link {name} in {self.path} must point into its own folder, got {link.filename!r}")
+                beside = self.path.parent / link.filename
+                if not beside.exists():
+                    continue
+                file = self._open.setdefault(link.filename, h5py.File(beside, "r"))
+                dataset = file.get(link.path)
+            else:
+                dataset = group[name]
+            if isinstance(dataset, h5py.Dataset) and dataset.ndim == 3 and dataset.dtype.name in PIXEL_TYPES:
+                yield name, dataset
+
+    def header(self, series: int) -> SeriesHeader:
+        """Return the experiment's facts as a series header.
+
+        Parameters
+        ----------
+        series : int
+            Number to give the series; the file does not hold it.
+        """
+        detector = "/entry/instrument/detector"
+
+        def number(name: str) -> float | None:
+            dataset = self._master.get(name)
+            return float(np.asarray(dataset[()]).ravel()[0]) if isinstance(dataset, h5py.Dataset) else None
+
+        mask = self._master.get(f"{detector}/detectorSpecific/pixel_mask")
+        valid = mask[()] == 0 if isinstance(mask, h5py.Dataset) and mask.shape == self.shape else None
+        images, triggers = (number(f"{detector}/detectorSpecific/{name}") for name in ("nimages", "ntrigger"))
+        wavelength = number("/entry/instrument/beam/incident_wavelength")
+        description = self._master.get(f"{detector}/description")
+        return SeriesHeader(
+            series=series,
+            shape=self.shape,
+            images=None if images is None else int(images * (triggers or 1)),
+            beam_center_x=number(f"{detector}/beam_center_x"),
+            beam_center_y=number(f"{detector}/beam_center_y"),
+            count_time_s=number(f"{detector}/count_time"),
+            frame_time_s=number(f"{detector}/frame_time"),
+            photon_energy_ev=number(f"{detector}/detectorSpecific/photon_energy"),
+            wavelength_m=None if wavelength is None else wavelength * 1e-10,
+            distance_m=number(f"{detector}/detector_distance"),
+            pixel_size_m=number(f"{detector}/x_pixel_size"),
+            valid=valid,
+            config={"description": _text(description), "source": self.path.name},
+        )
+
+    def frame(self, series: int, number: int) -> EncodedFrame | None:
+        """Return one frame with its bytes as they lie in the file, None when it is not there."""
+        if not 0 <= number < len(self):
+            return None
+        part = int(np.searchsorted(self._starts, number, side="right")) - 1
+        dataset, index = self._parts[part][1], number - int(self._starts[part])
+        pixel_type: PixelType = next(name for name in PIXEL_TYPES if name == dataset.dtype.name)
+        encoding, blob = _chunk(dataset, index)
+        return EncodedFrame(
+            series=series, frame=number, shape=self.shape, pixel_type=pixel_type, encoding=encoding, blob=blob
+        )
+
+    def frames(self, series: int) -> Iterator[EncodedFrame]:
+        """Yield all frames in order."""
+        for number in range(len(self)):
+            frame = self.frame(series, number)
+            if frame is not None:
+                yield frame
+
+
+def _text(dataset: Any) -> str:
+    if not isinstance(dataset, h5py.Dataset):
+        return ""
+    value = dataset[()]
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _chunk(dataset: h5py.Dataset, index: int) -> tuple[str, bytes]:
+    """Return the stream's name for the encoding, and the chunk unread where it is bitshuffle-LZ4."""
+    filters = dataset.id.get_create_plist()
+    codes = [filters.get_filter(i)[0] for i in range(filters.get_nfilters())]
+    if codes == [_BITSHUFFLE] and dataset.chunks == (1, *dataset.shape[1:]):
+        try:
+            skipped, blob = dataset.id.read_direct_chunk((index, 0, 0))
+        except (RuntimeError, OSError):  # a chunk that was never written reads as fill value
+            return "<", _plain(dataset, index)
+        if not skipped:
+            return f"bs{dataset.dtype.itemsize * 8}-lz4<", blob
+    return "<", _plain(dataset, index)
+
+
+def _plain(dataset: h5py.Dataset, index: int) -> bytes:
+    import hdf5plugin  # noqa: F401 - registers the LZ4 and Zstandard filters
+
+    pixels: NDArray[np.unsignedinteger] = dataset[index]
+    return np.ascontiguousarray(pixels).astype(pixels.dtype.newbyteorder("<")).tobytes()

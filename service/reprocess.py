@@ -1,0 +1,136 @@
+"""The same pipeline on files instead of a stream."""
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from processing.decode import decode
+from processing.frame import EncodedFrame, FrameScore, Refusal
+from processing.screen import score
+from service.config import Settings
+from service.eiger_file import EigerFile
+from service.imaging import ImagingError, ImagingResult, run_imaging
+from service.live import check_output, load_mask
+from service.office import Folder, imaging_job, series_file
+from service.series import Series
+from service.store import free_path, write_series_file
+
+_Scored = tuple[EncodedFrame, NDArray[np.unsignedinteger] | Refusal, FrameScore | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reprocessed:
+    """What came of one file.
+
+    Attributes
+    ----------
+    result : Path
+        The result file.
+    series : int
+    counts : dict
+        Frames by category.
+    unresolved : list of int
+    image : str
+        Resolution reached, or why there is no image.
+    """
+
+    result: Path
+    series: int
+    counts: dict[str, int]
+    unresolved: list[int]
+    image: str
+
+
+def series_number(path: Path) -> int:
+    """Return the last number in the name of a master file (`series_5_master.h5` is 5), 0 when there is none."""
+    numbers = re.findall(r"\d+", path.stem.removesuffix("_master"))
+    return int(numbers[-1]) % 2**31 if numbers else 0
+
+
+def _scored(source: EigerFile, series: Series, workers: int) -> Iterator[_Scored]:
+    """Decode and score frames on several threads, in the order of the file."""
+    with ThreadPoolExecutor(workers) as pool:
+        under_way: deque[Future[_Scored]] = deque()
+        for frame in source.frames(series.header.series):
+            under_way.append(pool.submit(_score, frame, series))
+            if len(under_way) > 2 * workers:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+
+
+def _score(frame: EncodedFrame, series: Series) -> _Scored:
+    pixels = decode(frame, frame.shape)
+    if isinstance(pixels, Refusal):
+        return frame, pixels, None
+    return frame, pixels, score(pixels, series.valid, series.ring)
+
+
+def reprocess_file(
+    path: Path, settings: Settings, progress: Callable[[int, int], None], *, workers: int = 2
+) -> Reprocessed:
+    """Screen and sum all frames of an Eiger master file and write the result file.
+
+    Parameters
+    ----------
+    path : Path
+        The master file.
+    settings : Settings
+    progress : callable
+        Called with frames done and frames in all.
+    workers : int
+        Threads that decode and score; the sum is the same for any number.
+
+    Raises
+    ------
+    UserError
+        When the file or the output cannot be used.
+    """
+    check_output(settings.output.directory)
+    source = EigerFile(path)
+    try:
+        number = series_number(path)
+        header = source.header(number)
+        series = Series(
+            header,
+            settings,
+            user_mask=load_mask(settings),
+            fetch=lambda frame: source.frame(number, frame),
+        )
+        for done, (frame, pixels, points) in enumerate(_scored(source, series, workers), start=1):
+            if isinstance(pixels, Refusal) or points is None:
+                series.book_refusal(Refusal(reason="undecodable", series=number, frame=frame.frame, image=True))
+            else:
+                series.book(frame, pixels, points)
+            progress(done, len(source))
+        series.finish()
+        series.ended = True
+        folder = Folder(series=series, path=free_path(settings.output.directory, number))
+        folder.imaging, said = _image(series, settings)
+        content = series_file(folder)
+        if content is not None:
+            write_series_file(folder.path, content)
+        counts = dict(series.ledger.counts)
+        counts["missing"] = sum(last - first + 1 for first, last in series.ledger.missing_frames(series.announced))
+        return Reprocessed(
+            result=folder.path, series=number, counts=counts, unresolved=series.unresolved_frames(), image=said
+        )
+    finally:
+        source.close()
+
+
+def _image(series: Series, settings: Settings) -> tuple[ImagingResult | None, str]:
+    job = imaging_job(series)
+    if isinstance(job, str):
+        return None, job
+    try:
+        result = run_imaging(job, settings.output.directory, settings.reconstruction.timeout_s, lambda: False)
+    except ImagingError as error:
+        return None, str(error)
+    return result, result.message or f"resolution {result.figures.get('resolution_m', float('nan')):.3g} m"
