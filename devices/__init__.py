@@ -1,0 +1,1 @@
+"""Ophyd classes of the beamline, one device a file; PV names come as arguments only."""

@@ -1,0 +1,193 @@
+"""One exposure: which point and frame it is, and whether anything spoilt it."""
+
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from ophyd import get_cl
+
+from devices.shutter import FastShutter
+from devices.storage_ring import INVALID, StorageRing, beam_is_stored
+
+COUNTDOWN_JUMP_S = 2.0
+"""A countdown that grows by more than this has started over: an injection. Smaller steps are its own rounding."""
+CATCH_UP_TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesPlan:
+    """What one run wants of the detector.
+
+    Attributes
+    ----------
+    exposure_s : float
+        Exposure of every frame, s.
+    points : int or None
+        Exposures wanted, repeats not counted; None when unknown.
+    spare : int
+        Triggers beyond `points`, for repeats.
+    """
+
+    exposure_s: float
+    points: int | None = None
+    spare: int = 100
+
+    def __post_init__(self) -> None:
+        """Refuse what no detector can do."""
+        if not (math.isfinite(self.exposure_s) and self.exposure_s > 0.0):
+            raise ValueError(f"exposure must be above 0 s, got {self.exposure_s} s")
+        if (self.points is not None and self.points < 1) or self.spare < 0:
+            raise ValueError(f"points must be at least 1 and spare at least 0, got {self.points} and {self.spare}")
+
+    @property
+    def triggers(self) -> int:
+        """How many triggers to arm the detector for; unused ones cost nothing."""
+        return (self.points or 1000) + self.spare
+
+
+@dataclass(slots=True, kw_only=True)
+class Exposure:
+    """One exposure as the detector's client sees it.
+
+    Attributes
+    ----------
+    point : int
+        Index of the scan point, -1 when none was given.
+    x_um, y_um : float
+        Stage position.
+    frame : int or None
+        Number in the series, None until the trigger is written.
+    void : str
+        Why it must not be summed; empty while nothing is wrong.
+    complete : bool
+        The frame has been seen and judged.
+    kept : bool
+        Somebody has read it: a pause leaves it alone from here on.
+    cancelled : threading.Event
+        Nobody waits for it any more.
+    """
+
+    point: int
+    x_um: float
+    y_um: float
+    frame: int | None = None
+    void: str = ""
+    complete: bool = False
+    kept: bool = False
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Void:
+    """An exposure that was made and is not summed."""
+
+    series: int
+    frame: int
+    point: int
+    reason: str
+
+
+def spoilt_by_injection(countdowns: list[float]) -> bool:
+    """Whether a row of countdown values (s, oldest first) runs into or over an injection.
+
+    Examples
+    --------
+    >>> spoilt_by_injection([70.0, 40.0, 10.0]), spoilt_by_injection([20.0, 1.0, 239.0]), spoilt_by_injection([2.0, 0.0])
+    (False, True, True)
+    """
+    if any(not (math.isfinite(value) and value > 0.0) for value in countdowns):
+        return True
+    return any(late - early > COUNTDOWN_JUMP_S for early, late in zip(countdowns, countdowns[1:], strict=False))
+
+
+class Witness:
+    """Hears what ring and shutter did while an exposure ran.
+
+    Every value that a monitor brings is kept, so that a dip of the current or a flicker of the shutter between two
+    looks is not lost; a PV that falls silent spoils the exposure.
+
+    Parameters
+    ----------
+    ring : StorageRing
+    shutter : FastShutter
+    """
+
+    def __init__(self, ring: StorageRing, shutter: FastShutter) -> None:
+        self._ring, self._shutter = ring, shutter
+        self._lock = threading.Lock()
+        self._countdowns: list[float] = []
+        self._beam = True
+        self._open = True
+        self._silent = ""
+
+    def __enter__(self) -> Self:
+        """Catch up with everything sent so far, then listen from the present values on."""
+        self.catch_up()
+        for signal, hear in self._pairs():
+            signal.subscribe(hear, event_type=signal.SUB_VALUE, run=True)
+            signal.subscribe(self._hear_silence, event_type=signal.SUB_META, run=False)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop to listen."""
+        for signal, hear in self._pairs():
+            signal.clear_sub(hear, event_type=signal.SUB_VALUE)
+            signal.clear_sub(self._hear_silence, event_type=signal.SUB_META)
+
+    def catch_up(self) -> None:
+        """Return once everything that the IOCs sent before this call has been heard.
+
+        An answer comes behind all monitors that were sent before it on the same connection; its value is not used,
+        because it could overtake a monitor that still waits for its subscriber.
+        """
+        for signal, _ in self._pairs():
+            signal.get(use_monitor=False)
+        done = threading.Event()
+        get_cl().get_dispatcher().get_thread_context("monitor")(done.set)
+        done.wait(CATCH_UP_TIMEOUT_S)
+
+    @property
+    def countdown_s(self) -> float:
+        """The newest countdown."""
+        with self._lock:
+            return self._countdowns[-1]
+
+    def verdict(self) -> str:
+        """Say what spoilt the exposure, empty when nothing did."""
+        with self._lock:
+            if self._silent:
+                return f"{self._silent} fell silent"
+            if not self._beam:
+                return "no beam"
+            if spoilt_by_injection(self._countdowns):
+                return "injection"
+            return "" if self._open else "shutter not open"
+
+    def _pairs(self) -> tuple[tuple[Any, Callable[..., None]], ...]:
+        return (
+            (self._ring.countdown, self._hear_countdown),
+            (self._ring.current, self._hear_current),
+            (self._shutter.status, self._hear_shutter),
+        )
+
+    def _hear_countdown(self, *, value: float, severity: int = 0, **_: object) -> None:
+        with self._lock:
+            self._countdowns.append(float(value) if severity < INVALID else math.nan)
+
+    def _hear_current(self, *, value: float, severity: int = 0, **_: object) -> None:
+        with self._lock:
+            self._beam &= beam_is_stored(float(value), severity, self._ring.current_min_ma)
+
+    def _hear_shutter(self, *, value: str, **_: object) -> None:
+        with self._lock:
+            self._open &= value == "Open"
+
+    def _hear_silence(self, *, connected: bool = True, obj: Any = None, **_: object) -> None:
+        if not connected:
+            with self._lock:
+                self._silent = str(getattr(obj, "pvname", "a PV"))

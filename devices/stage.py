@@ -1,0 +1,244 @@
+"""The piezo stage: motor records in um that must be where they were sent."""
+
+import math
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+from ophyd import Component, Device, EpicsMotor, EpicsSignalRO, FormattedComponent
+from ophyd.status import DeviceStatus
+from ophyd.utils import InvalidState, StatusTimeoutError
+
+from devices.errors import StageError
+
+TOLERANCE_UM = 0.2
+"""A thirtieth of the narrow side of the beam (6 um), far above the noise of a piezo."""
+MOVE_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 2.0
+UNITS = ("um", "µm", "μm", "micron", "microns")
+
+
+class ArrivalStatus(DeviceStatus):
+    """Done when the record is done *and* the readback is at the target."""
+
+    def __init__(self, device: Any, moved: Any) -> None:
+        super().__init__(device)
+        self._moved = moved
+
+    def watch(self, func: Any) -> None:
+        """Report progress of the move underneath to `func` (progress bars use this)."""
+        self._moved.watch(func)
+
+
+class PiezoAxis(EpicsMotor):
+    """One axis, an EPICS motor record in um.
+
+    The stock `ophyd.EpicsMotor` calls a move a success that was stopped half way, and waits for ever for one that the
+    record refused. Here a move ends in success only with the readback within a tolerance of the target, and every
+    other end has a name.
+
+    Parameters
+    ----------
+    prefix : str
+        The motor record.
+    tolerance_um : float
+        Largest accepted distance of the readback from the target.
+    move_timeout_s : float
+        Wall seconds after which a move has failed.
+    """
+
+    limit_violation = Component(EpicsSignalRO, ".LVIO", kind="omitted", auto_monitor=True)
+
+    def __init__(
+        self,
+        prefix: str = "",
+        *,
+        name: str,
+        tolerance_um: float = TOLERANCE_UM,
+        move_timeout_s: float = MOVE_TIMEOUT_S,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(prefix, name=name, timeout=move_timeout_s, **kwargs)
+        self.tolerance_um = tolerance_um
+        self._target_um: float | None = None
+        self._halted = threading.Event()
+        self._arrival: ArrivalStatus | None = None
+        self.limit_violation.subscribe(self._refused, run=False)
+
+    def set(
+        self, new_position: float, *, timeout: float | None = None, moved_cb: Any = None, wait: bool = False
+    ) -> ArrivalStatus:
+        """Move to `new_position` (um); the status fails with `StageError` unless the readback ends there."""
+        self._wait_at_rest()
+        self._halted.clear()
+        self._target_um = float(new_position)
+        moved = super().move(new_position, wait=False, timeout=timeout)
+        arrival = self._arrival = ArrivalStatus(self, moved)
+        if moved_cb is not None:
+            arrival.add_callback(lambda _: moved_cb(obj=self))
+        moved.add_callback(lambda status: self._finish(arrival, status))
+        if wait:
+            arrival.wait()
+        return arrival
+
+    def move(self, position: float, wait: bool = True, **kwargs: Any) -> ArrivalStatus:
+        """Move to `position` (um) and wait, unless told not to."""
+        return self.set(position, wait=wait, **kwargs)
+
+    def stop(self, *, success: bool = False) -> None:
+        """Stop now. With `success` (a RunEngine that pauses) the pending move ends quietly, wherever the axis is."""
+        self._target_um = None
+        self._halted.set()
+        super().stop(success=success)
+
+    def trigger(self) -> DeviceStatus:
+        """Check that the axis is still where it was last sent; the status fails with `StageError` when not."""
+        status = DeviceStatus(self)
+        problem = self.off_target()
+        if problem is None:
+            status.set_finished()
+        else:
+            status.set_exception(problem)
+        return status
+
+    def check_units(self) -> None:
+        """Refuse an axis that does not count in um.
+
+        Raises
+        ------
+        StageError
+            When the record's EGU is something else.
+        """
+        units = str(self.motor_egu.get()).strip()
+        if units not in UNITS:
+            raise StageError(
+                f"{self.name} must count in um, got units {units!r}; set {self.prefix}.EGU (and its scale) to um, or "
+                "scan another stage"
+            )
+
+    def off_target(self) -> StageError | None:
+        """Return what is wrong with where the axis is, None when it is where it was sent."""
+        target = self._target_um
+        if target is None:
+            return None
+        readback = float(self.user_readback.get(use_monitor=False))
+        if math.isfinite(readback) and abs(readback - target) <= self.tolerance_um:
+            return None
+        return StageError(
+            f"{self.name} must be within {self.tolerance_um:g} um of its target {target:g} um, got {readback:g} um; "
+            "look for a stop from another screen, a stall, or a servo that is off"
+        )
+
+    def _wait_at_rest(self) -> None:
+        """Let a stop run out: its DMOV would otherwise end the next move."""
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while self._halted.is_set() and self.motor_done_move.get(use_monitor=False) != 1:
+            if time.monotonic() > deadline:
+                raise StageError(
+                    f"{self.name} must come to rest within {STOP_TIMEOUT_S:g} s of a stop, got a motor that still moves"
+                )
+            time.sleep(0.01)
+
+    def _finish(self, arrival: ArrivalStatus, moved: Any) -> None:
+        if arrival.done:
+            return
+        error = moved.exception(timeout=0)
+        problem: Exception | None
+        if error is None:
+            problem = None if self._halted.is_set() else self.off_target()
+        elif isinstance(error, StatusTimeoutError):
+            problem = self._overdue(moved)
+        else:
+            problem = self._ended_badly()
+        self._end(arrival, problem)
+
+    @staticmethod
+    def _end(arrival: ArrivalStatus, problem: Exception | None) -> None:
+        with suppress(InvalidState):  # the refusal and the end of the move may come together
+            if problem is None:
+                arrival.set_finished()
+            else:
+                arrival.set_exception(problem)
+
+    def _overdue(self, moved: Any) -> StageError:
+        if self.limit_violation.get() == 1:
+            return self._refusal()
+        readback, done = self.user_readback.get(use_monitor=False), self.motor_done_move.get(use_monitor=False)
+        return StageError(
+            f"{self.name} must reach {self._target_um} um within {moved.timeout:g} s, got {readback:g} um with "
+            f"DMOV={done:g}; look at the motor's screen, then move it by hand"
+        )
+
+    def _ended_badly(self) -> StageError:
+        high, low = self.high_limit_switch.get(), self.low_limit_switch.get()
+        if high or low:
+            why = f"it ran into its {'high' if high else 'low'} limit switch"
+        elif self._halted.is_set():
+            why = "it was stopped"
+        else:
+            why = f"its record is in alarm ({self.user_readback.alarm_status}, {self.user_readback.alarm_severity})"
+        return StageError(
+            f"{self.name} must reach its target, but {why} at {self.user_readback.get():g} um; look at the motor's "
+            "screen before the next move"
+        )
+
+    def _refusal(self) -> StageError:
+        return StageError(
+            f"{self.name} must be sent between its soft limits {self.low_limit_travel.get():g} and "
+            f"{self.high_limit_travel.get():g} um, got {self._target_um} um; the motor record refused the move (LVIO)"
+        )
+
+    def _refused(self, *, value: int, **_: object) -> None:
+        """End a move that the record refused: its DMOV would never pulse."""
+        arrival = self._arrival
+        if value == 1 and arrival is not None and not arrival.done and not self._moving:
+            self._end(arrival, self._refusal())
+
+
+class PiezoStage(Device):
+    """Sample stage: x across the beam, y up, z along the beam, all in um.
+
+    Parameters
+    ----------
+    x, y, z : str
+        The three motor records.
+    tolerance_um, move_timeout_s : float
+        See `PiezoAxis`.
+    """
+
+    x = FormattedComponent(PiezoAxis, "{_x}")
+    y = FormattedComponent(PiezoAxis, "{_y}")
+    z = FormattedComponent(PiezoAxis, "{_z}")
+
+    def __init__(
+        self,
+        *,
+        x: str,
+        y: str,
+        z: str,
+        name: str,
+        tolerance_um: float = TOLERANCE_UM,
+        move_timeout_s: float = MOVE_TIMEOUT_S,
+        **kwargs: Any,
+    ) -> None:
+        self._x, self._y, self._z = x, y, z
+        super().__init__("", name=name, **kwargs)
+        for axis in self.axes:
+            axis.tolerance_um = tolerance_um
+            axis.timeout = move_timeout_s
+
+    @property
+    def axes(self) -> tuple[PiezoAxis, PiezoAxis, PiezoAxis]:
+        """The three axes in the order x, y, z."""
+        return self.x, self.y, self.z
+
+    def trigger(self) -> DeviceStatus:
+        """Check that every axis is still where it was last sent; fails with `StageError` when one is not."""
+        status = DeviceStatus(self)
+        problems = [problem for axis in self.axes if (problem := axis.off_target()) is not None]
+        if problems:
+            status.set_exception(StageError("; ".join(str(problem) for problem in problems)))
+        else:
+            status.set_finished()
+        return status
