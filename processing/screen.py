@@ -111,8 +111,8 @@ def reference_total(
     """Find the total of a frame that hit the sample.
 
     The median of all frames fails once more than half of them are silicon or empty. So: among the frames without a
-    streak, take the brightest group (those within 25 % of some frame) that holds at least a tenth of the frames, and
-    return its median.
+    streak, take the brightest group (those within 25 % of some frame) that holds at least a twentieth of the
+    frames, and return its median.
 
     Returns
     -------
@@ -129,9 +129,8 @@ def reference_total(
     low = np.searchsorted(usable, usable / 1.25, side="left")
     high = np.searchsorted(usable, usable * 1.25, side="right")
     members = high - low
-    enough = np.flatnonzero(members >= max(1.0, 0.1 * usable.size))
-    # climb from the brightest sufficient frame down to the crowd it belongs to
-    start = int(enough[-1])
+    enough = np.flatnonzero(members >= min(0.05 * usable.size, members.max()))
+    start = int(enough[-1])  # the brightest frame in enough company; from there down to the middle of its crowd
     rivals = np.arange(low[start], start + 1)
     best = int(rivals[np.argmax(members[rivals])])
     return float(np.median(usable[low[best] : high[best]]))

@@ -100,6 +100,10 @@ class Ledger:
         self._columns["parameters"][row] = parameters
         self.counts[category.label] += 1
 
+    def stamp(self, rows: list[int], parameters: int) -> None:
+        """Say by which version of the settings rows have been judged."""
+        self._columns["parameters"][rows] = parameters
+
     def scored_rows(self) -> NDArray[np.int64]:
         """Return the rows that carry a score of their own (not corrupt, not duplicate)."""
         verdict = self.column("verdict")

@@ -192,8 +192,8 @@ class Series:
         current = self.ledger.column("verdict")[rows]
         for row, verdict in zip(rows[verdicts != current], verdicts[verdicts != current], strict=True):
             self._want(int(row), Category(int(verdict)))
-        for row in [row for row in self.unresolved if row in set(rows[verdicts == current].tolist())]:
-            self.unresolved.discard(row)
+        self.unresolved.difference_update(rows[verdicts == current].tolist())
+        self.ledger.stamp([row for row in rows.tolist() if row not in self.unresolved], self.version)
 
     def _judgeable(self) -> NDArray[np.int64]:
         """Rows with a score that no veto covers."""

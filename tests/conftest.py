@@ -1,0 +1,100 @@
+"""What all tests share: frames encoded as the detector encodes them, by third-party libraries only."""
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import bitshuffle
+import lz4.block
+import numpy as np
+import pytest
+
+
+def encode(pixels: np.ndarray, encoding: str = "bslz4", block_bytes: int = 8192) -> tuple[str, bytes]:
+    """Return the stream's encoding string and the blob."""
+    if encoding == "bslz4":
+        flat = np.ascontiguousarray(pixels).ravel()
+        body = bitshuffle.compress_lz4(flat, block_bytes // pixels.itemsize).tobytes()
+        return f"bs{pixels.itemsize * 8}-lz4<", struct.pack(">QI", pixels.nbytes, block_bytes) + body
+    if encoding == "lz4":
+        return "lz4<", lz4.block.compress(pixels.tobytes(), store_size=False)
+    return "<", pixels.tobytes()
+
+
+def image_parts(pixels: np.ndarray, series: int, frame: int, encoding: str = "bslz4") -> list[bytes]:
+    """Return a stream v1 image message; on the wire a shape is [width, height]."""
+    name, blob = encode(pixels, encoding)
+    first = {"htype": "dimage-1.0", "series": series, "frame": frame, "hash": hashlib.md5(blob).hexdigest()}
+    height, width = pixels.shape
+    second = {
+        "htype": "dimage_d-1.0",
+        "shape": [width, height],
+        "type": pixels.dtype.name,
+        "encoding": name,
+        "size": len(blob),
+    }
+    third = {"htype": "dconfig-1.0", "start_time": 0, "stop_time": 10**9, "real_time": 10**9}
+    return [json.dumps(first).encode(), json.dumps(second).encode(), blob, json.dumps(third).encode()]
+
+
+def header_parts(series: int, shape: tuple[int, int], *, nimages: int = 1, ntrigger: int, **config) -> list[bytes]:
+    """Return a stream v1 header message with detail "basic"."""
+    height, width = shape
+    first = {"htype": "dheader-1.0", "series": series, "header_detail": "basic"}
+    second = {
+        "nimages": nimages,
+        "ntrigger": ntrigger,
+        "trigger_mode": "ints",
+        "bit_depth_image": 32,
+        "beam_center_x": (width - 1) / 2,
+        "beam_center_y": (height - 1) / 2,
+        "count_time": 1.0,
+        "frame_time": 1.0,
+        "photon_energy": 8821.0,
+        "wavelength": 1.40556,
+        "detector_distance": 2.08,
+        "x_pixel_size": 75e-6,
+        "x_pixels_in_detector": width,
+        "y_pixels_in_detector": height,
+        "description": "Dectris Eiger",
+        **config,
+    }
+    return [json.dumps(first).encode(), json.dumps(second).encode()]
+
+
+def end_parts(series: int) -> list[bytes]:
+    """Return a stream v1 end message."""
+    return [json.dumps({"htype": "dseries_end-1.0", "series": series}).encode()]
+
+
+class Wire:
+    """The functions above, as a fixture, since tests are not a package."""
+
+    encode = staticmethod(encode)
+    image = staticmethod(image_parts)
+    header = staticmethod(header_parts)
+    end = staticmethod(end_parts)
+
+
+@pytest.fixture(scope="session")
+def wire() -> type[Wire]:
+    """Encoders of stream v1 messages."""
+    return Wire
+
+
+@pytest.fixture(scope="session")
+def captured() -> Callable[[str], Path]:
+    """Give the path of a file of the captured EIGER2 16M data that the package tickit-devices ships."""
+    from importlib.metadata import distribution
+
+    files = distribution("tickit-devices").files or []
+
+    def find(name: str) -> Path:
+        return Path(str(next(file.locate() for file in files if file.name == name)))
+
+    return find
