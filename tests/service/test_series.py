@@ -24,7 +24,7 @@ class Scene:
         self.pixels = []
 
     def pixel_block(self, kind):
-        level = {"accepted": 20.0, "low_intensity": 2.0, "background": 9.0, "streak": 20.0}[kind]
+        level = {"accepted": 20.0, "low_intensity": 2.0, "background": 10.0, "streak": 20.0}[kind]
         mean = np.full(SHAPE, level)
         if kind == "streak":
             mean[31:34] *= 20
@@ -192,9 +192,9 @@ def test_missing_frames_are_known_by_number(wire, header):
 def test_a_small_hold_keeps_frames_near_a_cut_longest(wire, header):
     scene = Scene(wire)
     series = Series(header, SETTINGS.changed({"screening.hold_mib": 1}))
-    for number in range(300):
-        feed(series, scene.frame("background" if number % 100 == 25 else "accepted", number))
+    for number in range(600):
+        feed(series, scene.frame("background" if number % 200 == 25 else "accepted", number))
     assert series._hold.held_bytes <= 2**20
-    gone = [row for row in range(300) if series._hold.get(row) is None]
+    gone = [row for row in range(600) if series._hold.get(row) is None]
     assert gone
-    assert all(series._hold.get(row) is not None for row in (25, 125, 225))
+    assert all(series._hold.get(row) is not None for row in (25, 225, 425))

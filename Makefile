@@ -1,0 +1,51 @@
+# Two verbs are enough: `make demo` and `make test`. Each builds what it needs the first time.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help demo test check test-slow test-docs lock install format clean
+
+help: ## list the verbs
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(READY): pyproject.toml requirements.lock requirements-data.lock
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python must be 3.11 or newer, got " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-data.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+install: $(READY) ## build .venv from the locked dependencies
+
+demo: $(READY) ## the whole beamline, simulated: scan, live sum, image, report
+	$(BIN)/xedm demo --no-browser
+
+test: $(READY) ## unit tests and the whole-way test, under five minutes
+	$(BIN)/python -m pytest
+
+check: $(READY) ## lint, format, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+test-slow: $(READY) ## tests that take minutes
+	$(BIN)/python -m pytest -m slow --timeout 1200
+
+test-docs: $(READY) ## run the blocks of the README and compare their output
+	$(BIN)/python -m pytest -m docs --timeout 600
+
+format: $(READY) ## put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(READY) ## lock the dependencies anew, with hashes
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --group dev pyproject.toml -o requirements.lock
+
+clean: ## remove what the verbs made
+	rm -rf $(VENV) xedm-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
