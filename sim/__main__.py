@@ -7,6 +7,7 @@ import logging
 import sys
 from pathlib import Path
 
+from sim.ports import claim, replace_epics_environment, server_environment
 from sim.settings import DETECTORS, SAMPLES, SimSettings
 
 EXAMPLE = "example: python -m sim --detector eig1m --sample au-sio2 --speed 100 --seed 1 --truth truth"
@@ -29,6 +30,7 @@ def parse(arguments: list[str] | None = None) -> SimSettings:
     add("--ca-port", type=int, default=0, metavar="PORT", help="0 = free port")
     add("--prefix", default="25A:", help="start of the PV names (default 25A:)")
     add("--countdown", choices=("jump", "hold"), default="jump", help="countdown during an injection")
+    add("--with-parent", action="store_true", help="end when standard input closes")
     values = vars(parser.parse_args(arguments))
     try:
         return SimSettings(**(values | {"faults": tuple(values["faults"])}))
@@ -40,10 +42,13 @@ def main() -> int:
     """Run until SIGTERM or SIGINT; returns the exit code."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="sim: %(levelname)s %(name)s: %(message)s")
     settings = parse()
-    from sim.server import serve
-
     try:
-        asyncio.run(serve(settings, _say_ready))
+        ports = claim(settings.ca_port)
+        replace_epics_environment(server_environment(ports))
+        # caproto reads the environment when it is imported.
+        from sim.server import serve
+
+        asyncio.run(serve(settings, ports, _say_ready))
     except (OSError, ValueError) as error:
         sys.stderr.write(f"sim: {error}\n")
         return 1

@@ -134,8 +134,8 @@ class MotorFrame(PVGroup):
     def _here_um(self) -> float:
         """Dial readback: the true position with the servo's noise, in whole steps."""
         true = self._axis.at(self._clock.time()) - self._dial_zero_um
-        noise = np.random.default_rng([*self._key, self._moves]).normal(0.0, self._noise_um)
-        return _on_grid(true + float(noise))
+        noise = float(np.random.default_rng([*self._key, self._moves]).normal())
+        return _on_grid(true + self._noise_um * max(-3.0, min(3.0, noise)))
 
     async def _post_user_limits(self) -> None:
         """HLM and LLM from the dial limits; the control limits of VAL and RBV follow them."""

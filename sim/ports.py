@@ -11,6 +11,14 @@ LOOPBACK = "127.0.0.1"
 MAX_ARRAY_BYTES = 80_000_000
 """Holds a 16M frame of 32 bit."""
 
+PROMPT_MONITORS = {
+    "CAPROTO_SERVER_HIGH_LOAD_TIMEOUT_SEC": "0.0005",
+    "CAPROTO_SERVER_MAX_LATENCY_SEC": "0.01",
+    "CAPROTO_SERVER_HIGH_LOAD_WARN_LATENCY_SEC": "0",
+}
+"""caproto collects monitors for 10 ms, and for up to 1 s when updates come faster than that, as a fast simulated clock
+makes them come. Read when caproto is imported."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
@@ -88,6 +96,7 @@ def server_environment(ports: Ports) -> dict[str, str]:
         "EPICS_CAS_BEACON_PORT": str(ports.repeater_port),
         "EPICS_CA_REPEATER_PORT": str(ports.repeater_port),
         "EPICS_CA_MAX_ARRAY_BYTES": str(MAX_ARRAY_BYTES),
+        **PROMPT_MONITORS,
     }
 
 

@@ -4,7 +4,10 @@ import asyncio
 import contextlib
 import importlib.util
 import logging
+import os
 import signal
+import socket
+import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -15,7 +18,7 @@ from sim.attenuator import AttenuatorIOC
 from sim.beam_stop import BeamStopIOC
 from sim.beamline import Beamline
 from sim.controls import ControlsIOC
-from sim.ports import LOOPBACK, Ports, claim, replace_epics_environment, server_environment
+from sim.ports import LOOPBACK, Ports
 from sim.settings import SimSettings
 from sim.shutter import ShutterIOC
 from sim.stage import StageIOC
@@ -32,6 +35,19 @@ class Detector(Protocol):
 
     async def close(self) -> None:
         """Stop sending and close files."""
+
+
+class PromptContext(Context):
+    """A caproto server that sends each monitor at once.
+
+    asyncio would set TCP_NODELAY, but not on sockets made with protocol number 0, as caproto's are; then every second
+    monitor waits 40 ms for a delayed acknowledgement.
+    """
+
+    async def tcp_handler(self, client, addr):
+        """Serve one client."""
+        client.writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await super().tcp_handler(client, addr)
 
 
 class Server:
@@ -101,35 +117,43 @@ def _detector(beamline: Beamline) -> Detector | None:
     return build_detector(beamline)  # type: ignore[no-any-return]
 
 
-async def serve(settings: SimSettings, ready: Callable[[dict[str, Any]], None]) -> None:
+async def serve(settings: SimSettings, ports: Ports, ready: Callable[[dict[str, Any]], None]) -> None:
     """Run the simulated beamline until SIGTERM or SIGINT.
 
     Parameters
     ----------
     settings
         What to simulate.
+    ports
+        Where; the environment of the process must already be `sim.ports.server_environment` of them.
     ready
         Called once with the ready line when clients can connect.
 
     Raises
     ------
     OSError
-        If a wanted port is taken.
+        If the wanted port is taken.
     """
-    ports = claim(settings.ca_port)
-    replace_epics_environment(server_environment(ports))
     server = Server(Beamline(settings))
-    context = Context(server.pvdb, [LOOPBACK])
+    context = PromptContext(server.pvdb, [LOOPBACK])
     loop = asyncio.get_running_loop()
     running = asyncio.create_task(context.run(startup_hook=_announcer(context, server, ports, ready)))
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, running.cancel)
+    if settings.with_parent:
+        loop.add_reader(sys.stdin.fileno(), _end_with_input, running)
     try:
         with contextlib.suppress(asyncio.CancelledError):
             await running
     finally:
         await server.close()
-        ports.repeater.close()
+
+
+def _end_with_input(running: asyncio.Task[None]) -> None:
+    """End when the other side of standard input is gone; what it says does not matter."""
+    if not os.read(sys.stdin.fileno(), 4096):
+        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        running.cancel()
 
 
 def _announcer(context: Context, server: Server, ports: Ports, ready: Callable[[dict[str, Any]], None]):

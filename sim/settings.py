@@ -42,6 +42,8 @@ class SimSettings:
         during the injection. Facilities differ.
     stage_noise_nm
         Standard deviation of the stage's readback at rest, nm.
+    with_parent
+        End when standard input closes, so that a simulation never outlives the program that started it.
     """
 
     detector: str = "eig1m"
@@ -59,6 +61,7 @@ class SimSettings:
     first_injection_s: float = 240.0
     countdown: CountdownStyle = "jump"
     stage_noise_nm: float = 1.0
+    with_parent: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values with which no simulation can run."""
