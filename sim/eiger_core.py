@@ -1,0 +1,307 @@
+"""The detector itself, without EPICS: arm, trigger, disarm, abort, as its SIMPLON interface offers them."""
+
+import asyncio
+import contextlib
+import datetime
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sim.beamline import Beamline
+from sim.detector import PIXEL_M, READOUT_TIME_S, SENSOR_THICKNESS_M, count_cutoff, pixel_type, pixels
+from sim.eiger_files import SeriesFiles, file_stem
+from sim.eiger_stream import StreamSender
+from sim.faults import FaultChain
+from sim.frames import Exposure, FrameSource
+from sim.truth import TruthRecorder
+from sim.wire import Compression, HeaderDetail, WireMessage, encode, end_message, header_message, image_message
+
+IN_FLIGHT = 3
+"""Frames being drawn and packed; the next exposure waits rather than lose one."""
+SOFTWARE_VERSION = "1.6.0"
+
+State = Literal["idle", "configure", "ready", "acquire"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """Everything configured when the detector is armed, in the vendor's words and units (s, eV, Angstrom, m, px)."""
+
+    count_time: float
+    frame_time: float
+    nimages: int = 1
+    ntrigger: int = 1
+    trigger_mode: str = "ints"
+    photon_energy: float
+    threshold_energy: float
+    wavelength: float
+    beam_center_x: float
+    beam_center_y: float
+    detector_distance: float
+    compression: Compression = "bslz4"
+    goniometer: dict[str, float]
+    stream: bool = True
+    header_detail: HeaderDetail = "all"
+    header_appendix: str = ""
+    image_appendix: str = ""
+    filewriter: bool = False
+    name_pattern: str = "series_$id"
+    nimages_per_file: int = 1000
+
+
+class EigerCore:
+    """One Eiger X on the simulated beamline.
+
+    Parameters
+    ----------
+    beamline
+        The physical state the frames depend on.
+
+    Raises
+    ------
+    OSError
+        If the stream port is taken.
+    ValueError
+        If a fault is unknown.
+    """
+
+    def __init__(self, beamline: Beamline) -> None:
+        self._beamline, self._clock, self._settings = beamline, beamline.clock, beamline.settings
+        self.source = FrameSource(self._settings)
+        self._faults = FaultChain(self._settings.faults, self._settings.seed)
+        self.sender = StreamSender(self._settings.stream_port, wall=self._clock.wall)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="eiger-frames")
+        self._pending: set[asyncio.Future[int]] = set()
+        self._stop = asyncio.Event()
+        self._dropping = False
+        self._arm: Arm | None = None
+        self._files: SeriesFiles | None = None
+        self._truth: TruthRecorder | None = None
+        self._frame = 0
+        self._triggers = 0
+        self._zero = 0.0
+        self.state: State = "idle"
+        self.series = 0
+        self.error = ""
+        self.on_readable: Callable[[int], None] = lambda _count: None
+        """Called with the number of frames that became readable in files."""
+
+    @property
+    def files(self) -> SeriesFiles | None:
+        """Files of the running or last series."""
+        return self._files
+
+    def warm_up(self) -> None:
+        """Compile everything a frame needs."""
+        self.source.warm_up()
+
+    async def arm(self, request: Arm) -> int:
+        """Start a series and send its header; returns the series id.
+
+        Raises
+        ------
+        ValueError
+            If the file name pattern is refused.
+        RuntimeError
+            If the detector is armed already.
+        """
+        if self.state != "idle":
+            raise RuntimeError(f"detector must be idle to be armed, got {self.state}; disarm it first")
+        if request.filewriter:
+            file_stem(request.name_pattern, self.series + 1)
+        self.state, self.error = "configure", ""
+        self.series += 1
+        self._arm, self._frame, self._triggers, self._zero = request, 0, 0, 0.0
+        self._stop.clear()
+        self._dropping = False
+        self.sender.reset_dropped()
+        try:
+            await self._in_worker(self._open_series, request, self.config(request))
+        except BaseException:
+            self.state = "idle"
+            raise
+        self.state = "ready"
+        return self.series
+
+    async def trigger(self) -> None:
+        """Expose ``nimages`` frames; returns when the last exposure is over, or at once after an abort."""
+        request = self._arm
+        if self.state != "ready" or request is None:
+            raise RuntimeError(f"detector must be ready to be triggered, got {self.state}; arm it first")
+        self.state = "acquire"
+        self._triggers += 1
+        begin = self._clock.time()
+        for i in range(request.nimages):
+            start = begin + i * request.frame_time
+            while len(self._pending) >= IN_FLIGHT:
+                await asyncio.wait(self._pending, return_when=asyncio.FIRST_COMPLETED)
+            if not await self.pause_until(start + request.count_time):
+                return
+            self._take(request, max(start, 0.0))
+        if self.state == "acquire":
+            self.state = "idle" if self._triggers >= request.ntrigger else "ready"
+
+    async def disarm(self) -> None:
+        """Wait for the frames under way, close files, write the truth, send the end of the series."""
+        if self._arm is None:
+            return
+        self._arm = None
+        await self._flush()
+        await self._in_worker(self._close_series, [])
+        self.state = "idle"
+
+    async def abort(self) -> None:
+        """Stop now: the running exposure and all that was not sent yet is lost; the end of the series is sent."""
+        self._stop.set()
+        if self._arm is None:
+            return
+        self._arm = None
+        self._dropping = True
+        self.state = "idle"
+        await self._flush()
+        await self._in_worker(self._close_series, self.sender.forget_images(self.series))
+
+    async def pause_until(self, when: float) -> bool:
+        """Wait until the simulated time `when`; False when the series is aborted before."""
+        while (left := when - self._clock.time()) > 0.0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), self._clock.wall(left))
+            if self._stop.is_set():
+                return False
+        return not self._stop.is_set()
+
+    async def close(self) -> None:
+        """Abort and end all threads."""
+        await self.abort()
+        self._worker.shutdown(wait=True)
+        await asyncio.to_thread(self.sender.drain, 1.0)
+        self.sender.close()
+
+    def config(self, request: Arm) -> dict[str, Any]:
+        """Configuration as the header of the stream gives it."""
+        geometry = self.source.geometry
+        rows, cols = geometry.shape
+        bits = 8 * pixel_type(request.count_time).itemsize
+        return {
+            "auto_summation": True,
+            "beam_center_x": request.beam_center_x,
+            "beam_center_y": request.beam_center_y,
+            "bit_depth_image": bits,
+            "bit_depth_readout": 12,
+            "compression": request.compression,
+            "count_time": request.count_time,
+            "countrate_correction_applied": True,
+            "countrate_correction_count_cutoff": count_cutoff(request.count_time),
+            "data_collection_date": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+            "description": geometry.description,
+            "detector_distance": request.detector_distance,
+            "detector_number": geometry.serial_number,
+            "detector_readout_time": READOUT_TIME_S,
+            "eiger_fw_version": "release-1.6.5",
+            "flatfield_correction_applied": True,
+            "frame_time": request.frame_time,
+            "nimages": request.nimages,
+            "ntrigger": request.ntrigger,
+            "number_of_excluded_pixels": int((pixels(geometry.name).mask != 0).sum()),
+            "photon_energy": request.photon_energy,
+            "pixel_mask_applied": True,
+            "roi_mode": "disabled",
+            "sensor_material": "Si",
+            "sensor_thickness": SENSOR_THICKNESS_M,
+            "software_version": SOFTWARE_VERSION,
+            "threshold_energy": request.threshold_energy,
+            "trigger_mode": request.trigger_mode,
+            "wavelength": request.wavelength,
+            "x_pixel_size": PIXEL_M,
+            "x_pixels_in_detector": cols,
+            "y_pixel_size": PIXEL_M,
+            "y_pixels_in_detector": rows,
+        } | request.goniometer
+
+    def _take(self, request: Arm, start: float) -> None:
+        """One exposure is over: see what the beam did and hand it to the worker."""
+        if self._frame == 0:
+            self._zero = start
+        exposure = Exposure(
+            series=self.series,
+            frame=self._frame,
+            count_time_s=request.count_time,
+            conditions=self._beamline.conditions(start, start + request.count_time),
+        )
+        self._frame += 1
+        since = round((start - self._zero) * 1e9)
+        length = round(request.count_time * 1e9)
+        future = asyncio.get_running_loop().run_in_executor(
+            self._worker, self._make, request, exposure, (since, since + length, length)
+        )
+        self._pending.add(future)
+        future.add_done_callback(self._made)
+
+    def _made(self, future: asyncio.Future[int]) -> None:
+        self._pending.discard(future)
+        if not future.cancelled() and (error := future.exception()):
+            self.error = f"{type(error).__name__}: {error}"
+            return
+        if not future.cancelled() and (count := future.result()):
+            self.on_readable(count)
+
+    async def _flush(self) -> None:
+        if self._pending:
+            await asyncio.wait(set(self._pending))
+
+    async def _in_worker(self, call: Callable[..., None], *arguments: Any) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._worker, call, *arguments)
+
+    # In the worker thread:
+
+    def _make(self, request: Arm, exposure: Exposure, times_ns: tuple[int, int, int]) -> int:
+        if self._dropping:
+            return 0
+        frame = self.source.draw(exposure)
+        image = encode(frame, request.compression)
+        sent = 0
+        if request.stream:
+            message = image_message(
+                exposure.series, exposure.frame, image, times_ns, appendix=request.image_appendix
+            )
+            sent = self._send(message)
+        readable = self._files.add(image) if self._files is not None else 0
+        if self._truth is not None:
+            self._truth.add(exposure, frame, sent)
+        return readable
+
+    def _send(self, message: WireMessage) -> int:
+        """Messages of this frame that were queued."""
+        out = self._faults.apply(message)
+        return sum(self.sender.put(one) and one.frame == message.frame for one in out)
+
+    def _open_series(self, request: Arm, config: dict[str, Any]) -> None:
+        mask = pixels(self.source.geometry.name).mask
+        self._files, self._truth = None, None
+        if request.filewriter:
+            self._files = SeriesFiles(
+                self._settings.output,
+                file_stem(request.name_pattern, self.series),
+                images_per_file=request.nimages_per_file,
+                config=config,
+                pixel_mask=mask,
+            )
+        if self._settings.truth is not None:
+            self._truth = TruthRecorder(self.source, self._settings, self.series, config)
+        if request.stream:
+            self._send(
+                header_message(
+                    self.series, request.header_detail, config, pixel_mask=mask, appendix=request.header_appendix
+                )
+            )
+        self._streamed = request.stream
+
+    def _close_series(self, lost: list[int]) -> None:
+        if self._files is not None and (count := self._files.close()):
+            self.on_readable(count)
+        if self._truth is not None:
+            self._truth.not_sent(lost)
+            self._truth.write()  # before the end of the series goes out: who sees the end can read the truth
+        if self._streamed:
+            self._send(end_message(self.series))
