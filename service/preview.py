@@ -104,7 +104,9 @@ def render(preview: Preview) -> Picture:
     """Colour a preview (viridis; gray where nothing was measured) and compress it."""
     levels, low, high = _levels(preview.pixels, log=preview.log)
     buffer = io.BytesIO()
-    Image.fromarray(_palette().take(levels, axis=0)).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    # Coarser colour than brightness halves a big picture; on a small one its fringes would show.
+    coarse = 2 if levels.size > 300_000 else 0
+    Image.fromarray(_palette().take(levels, axis=0)).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=coarse)
     return Picture(jpeg=buffer.getvalue(), low=low, high=high)
 
 
@@ -152,8 +154,13 @@ def _levels(pixels: NDArray[np.float32], *, log: bool) -> tuple[NDArray[np.uint8
 
 
 def _log_levels(pixels: NDArray[np.float32]) -> tuple[NDArray[np.uint8], float, float]:
-    """Scale by log(1 + v / low) from 0 to the 99.9 % quantile; `low` is the faintest 1 % of what was seen."""
+    """Scale by log(v + low) up to the 99.9 % quantile, where `low` is the faintest 1 % of what was seen.
+
+    The dark end is 0 where pixels without a photon are common, else `low`.
+    """
     counts = _bit_histogram(pixels)
+    measured = counts.sum()
+    empty = counts[0]
     counts[0] = 0  # pixels at zero say nothing about the scale
     seen = np.cumsum(counts)
     values = (np.arange(_ENTRIES, dtype=np.uint32) << _BITS_DROPPED).view(np.float32)
@@ -162,11 +169,12 @@ def _log_levels(pixels: NDArray[np.float32]) -> tuple[NDArray[np.uint8], float, 
         return _apply_table(pixels, levels), 0.0, 0.0
     low = float(values[np.searchsorted(seen, 0.01 * seen[-1])])
     high = max(float(values[min(np.searchsorted(seen, 0.999 * seen[-1]), _ENTRIES - 1)]), 2 * low)
+    dark = 0.0 if empty > 0.01 * measured else low
     usable = values[: int(np.float32(np.inf).view(np.uint32) >> _BITS_DROPPED)].astype(np.float64)
-    scaled = np.clip(np.log1p(usable / low) / np.log1p(high / low), 0.0, 1.0)
+    scaled = np.clip(np.log((usable + low) / (dark + low)) / np.log((high + low) / (dark + low)), 0.0, 1.0)
     levels[: usable.size] = 1 + np.round(scaled * 254)
     levels[usable.size :] = 255
-    return _apply_table(pixels, levels), 0.0, high
+    return _apply_table(pixels, levels), dark, high
 
 
 @numba.njit(nogil=True, cache=True)

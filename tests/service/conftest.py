@@ -32,6 +32,7 @@ class RunInMemory:
         self.now = Status(
             parameters={"version": 1, "screening.chi2_ratio_max": 1.6, "screening.intensity_ratio_min": 0.3}
         )
+        self.max_side = 64
         self.points = []
         self.calls = []
         self.previews_made = 0
@@ -103,11 +104,15 @@ class RunInMemory:
         self.previews_made += 1
         counts = self.now.counts
         if what == "sum" and counts.accepted:
-            return make_preview(self.sum, self.valid, version=counts.accepted, frames=counts.accepted, max_side=64)
+            return make_preview(
+                self.sum, self.valid, version=counts.accepted, frames=counts.accepted, max_side=self.max_side
+            )
         if what == "last" and self.newest is not None:
-            return make_preview(self.newest, self.valid, version=counts.received, frames=1, max_side=64)
+            return make_preview(self.newest, self.valid, version=counts.received, frames=1, max_side=self.max_side)
         if what == "background" and counts.background:
-            return make_preview(self.dark, self.valid, version=counts.background, frames=counts.background)
+            return make_preview(
+                self.dark, self.valid, version=counts.background, frames=counts.background, max_side=self.max_side
+            )
         if what == "reconstruction" and self.image is not None:
             return make_image_preview(self.image, version=self.now.reconstruction.frames or 0)
         return None

@@ -1,0 +1,180 @@
+// What the numbers of /status mean to a person. Pure functions: status in, words and a level out.
+// Levels: ok, busy (working), warn (look at it), bad (act), quiet (nothing to say).
+
+export const CATEGORIES = {
+  accepted: "accepted",
+  low_intensity: "low intensity",
+  streak: "streak",
+  background: "background",
+  gated: "gated",
+  corrupt: "corrupt",
+  duplicate: "duplicate",
+  foreign: "foreign",
+  missing: "missing",
+  pending: "pending",
+};
+
+export const number = (value) => Math.round(value).toLocaleString("en").replaceAll(",", "\u202f");
+const frames = (count) => `${number(count)} ${count === 1 ? "frame" : "frames"}`;
+const sharply = (value, digits) => Number(value.toPrecision(digits)).toString();
+
+export function photons(value) {
+  return value < 1e6 ? `${number(value)} photons` : `${value.toExponential(2).replace("e+", " × 10^")} photons`;
+}
+
+export function length(metres) {
+  const [scale, unit] = metres < 1e-6 ? [1e9, "nm"] : [1e6, "µm"];
+  return `${sharply(metres * scale, 3)} ${unit}`;
+}
+
+export function duration(seconds) {
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  return `${Math.floor(seconds / 3600)} h ${Math.round((seconds % 3600) / 60)} min`;
+}
+
+// Frames of this series that have come, each once.
+export function taken(status) {
+  const c = status.counts;
+  return c.accepted + c.low_intensity + c.streak + c.background + c.gated + c.corrupt + c.pending;
+}
+
+// Missing frames that later ones have overtaken; the rest may still be on their way.
+export function holes(status) {
+  if (status.state !== "receiving" && status.state !== "armed") return status.counts.missing;
+  const newest = status.last ? status.last.frame : -1;
+  return status.missing_frames.reduce((sum, [a, b]) => sum + Math.max(0, Math.min(b, newest) - a + 1), 0);
+}
+
+export function running(status, silentFor) {
+  const rate = status.rate_hz > 0 ? `${sharply(status.rate_hz, 3)} frames/s` : "no rate yet";
+  const waiting = status.behind > 0 ? `${frames(status.behind)} waiting` : "none waiting";
+  switch (status.state) {
+    case "idle":
+      return { level: "quiet", words: "Waiting", detail: status.message };
+    case "armed":
+      return { level: "busy", words: "Armed", detail: "waiting for the first frame" };
+    case "receiving": {
+      if (status.paused) return { level: "warn", words: "Paused", detail: "the scan is paused" };
+      if (silentFor > patience(status)) {
+        return { level: "warn", words: "Silent", detail: `no new frame for ${duration(silentFor)}` };
+      }
+      return { level: status.behind > 100 ? "warn" : "ok", words: "Receiving", detail: `${rate}, ${waiting}` };
+    }
+    case "complete":
+      return { level: "ok", words: "Complete", detail: "every announced frame has come" };
+    case "incomplete":
+      return { level: "warn", words: "Ended incomplete", detail: losses(status) };
+    default:
+      return { level: "bad", words: "Failed", detail: status.message };
+  }
+}
+
+const patience = (status) => Math.max(15, status.rate_hz > 0 ? 5 / status.rate_hz : 120);
+
+function losses(status) {
+  const parts = [];
+  if (status.counts.missing) parts.push(`${frames(status.counts.missing)} missing`);
+  if (status.counts.corrupt) parts.push(`${number(status.counts.corrupt)} corrupt`);
+  return parts.join(", ") || status.message;
+}
+
+export function good(status) {
+  const judged = taken(status) - status.counts.pending;
+  if (!judged) return { level: "quiet", words: "No verdict yet", detail: "judged with the first frames" };
+  const share = status.counts.accepted / judged;
+  const percent = share === 1 ? "100" : sharply(Math.min(99.9, 100 * share), share < 0.1 ? 1 : 2);
+  const level = share >= 0.5 || judged < 10 ? "ok" : share > 0.05 ? "warn" : "bad";
+  const last = status.last ? `last frame: ${CATEGORIES[status.last.verdict] ?? status.last.verdict}` : "";
+  return { level, words: `${percent} % accepted`, detail: last };
+}
+
+export function enough(status) {
+  const image = picture(status);
+  if (status.announced === null) {
+    const words = taken(status) ? `${frames(taken(status))} so far` : "Not known yet";
+    return { level: taken(status) ? "busy" : "quiet", words, detail: image, part: null };
+  }
+  const done = taken(status);
+  const words = `${number(done)} of ${number(status.announced)}`;
+  const left = status.announced - done;
+  const rest = status.state === "receiving" && status.rate_hz > 0 && left > 0
+    ? `about ${duration(left / status.rate_hz)} left · ` : "";
+  const ended = ["complete", "incomplete", "failed"].includes(status.state);
+  const level = left <= 0 ? "ok" : ended ? "warn" : "busy";
+  return { level, words, detail: rest + image, part: status.announced ? done / status.announced : null };
+}
+
+function picture(status) {
+  const r = status.reconstruction;
+  if (r.resolution_m !== null) return `image at ${length(r.resolution_m)}`;
+  return { off: "no image wanted", waiting: "image not begun", running: "image in work",
+    done: "image done", failed: "image failed" }[r.state];
+}
+
+export function wrong(status) {
+  const list = problems(status);
+  if (!list.length) return { level: "ok", words: "Nothing wrong", detail: "books balanced, nothing lost" };
+  const level = list.some((item) => item.level === "bad") ? "bad" : "warn";
+  const words = list.length === 1 ? "One thing" : `${list.length} things`;
+  return { level, words, detail: list[0].words };
+}
+
+export function problems(status) {
+  const list = [];
+  if (status.state === "failed") list.push({ level: "bad", words: status.message });
+  if (!status.balanced) list.push({ level: "bad", words: "The books do not balance: a frame is counted twice or nowhere." });
+  for (const reason of status.degraded) list.push({ level: "warn", words: reason });
+  if (holes(status)) list.push({ level: "warn", words: `${frames(holes(status))} lost on the way: ${ranges(status.missing_frames, status)}` });
+  if (status.unresolved.length) {
+    list.push({ level: "warn", words: `${frames(status.unresolved.length)} should change verdict, but the data are gone` });
+  }
+  for (const warning of status.reconstruction.warnings) list.push({ level: "warn", words: `Image: ${warning}` });
+  if (status.reconstruction.state === "failed") list.push({ level: "warn", words: `Image failed: ${status.reconstruction.message}` });
+  for (const error of status.errors.toReversed()) {
+    list.push({ level: "warn", words: error.message, when: clock(error.when), where: place(error) });
+  }
+  return list;
+}
+
+const clock = (iso) => {
+  const when = new Date(iso);
+  return Number.isNaN(when.getTime()) ? iso : when.toLocaleTimeString("en-GB");
+};
+
+function place(error) {
+  const parts = [];
+  if (error.series !== null) parts.push(`series ${error.series}`);
+  if (error.frame !== null) parts.push(`frame ${error.frame}`);
+  return parts.join(", ");
+}
+
+export function ranges(list, status) {
+  const newest = status.state === "receiving" && status.last ? status.last.frame : Infinity;
+  const past = list.filter(([a]) => a <= newest);
+  const shown = past.slice(0, 6).map(([a, b]) => (a === b ? `${a}` : `${a}–${Math.min(b, newest)}`)).join(", ");
+  return past.length > 6 ? `${shown} and ${past.length - 6} more ranges` : shown;
+}
+
+export function lastFrame(last) {
+  if (!last) return "none yet";
+  const ratio = last.chi2 !== null && last.dof > 0 ? ` · χ²/dof ${sharply(last.chi2 / last.dof, 3)}` : "";
+  return `${last.frame}: ${CATEGORIES[last.verdict] ?? last.verdict} · ${photons(last.total)}${ratio}`;
+}
+
+export function balance(status) {
+  if (!status.counts.received) return { level: "quiet", words: "nothing received yet" };
+  const count = number(status.counts.received);
+  return status.balanced
+    ? { level: "ok", words: `${count} received, each in one place` }
+    : { level: "bad", words: `${count} received, but the books do not balance` };
+}
+
+export function imageWords(status) {
+  const r = status.reconstruction;
+  const parts = [];
+  if (r.frames !== null) parts.push(`from ${frames(r.frames)}`);
+  if (r.resolution_m !== null) parts.push(length(r.resolution_m));
+  if (r.state === "running") parts.push("next one in work");
+  return parts.join(" · ");
+}
