@@ -7,6 +7,7 @@ import logging
 import sys
 from pathlib import Path
 
+from sim.faults import FaultChain, describe
 from sim.ports import claim, replace_epics_environment, server_environment
 from sim.settings import DETECTORS, SAMPLES, SimSettings
 
@@ -24,7 +25,14 @@ def parse(arguments: list[str] | None = None) -> SimSettings:
     add("--speed", type=float, default=1.0, help="simulated seconds per second (default 1)")
     add("--seed", type=int, default=0, help="repeats a run (default 0)")
     add("--truth", type=Path, metavar="DIR", help="write what a perfect receiver must find")
-    add("--fault", dest="faults", action="append", default=[], metavar="NAME[:ARG]", help="inject a fault, repeatable")
+    add(
+        "--fault",
+        dest="faults",
+        action="append",
+        default=[],
+        metavar="NAME[:ARG]",
+        help="inject a fault, repeatable; help lists them",
+    )
     add("--output", type=Path, default=Path("xedm-output/detector"), metavar="DIR", help="the detector's own files")
     add("--stream-port", type=int, default=0, metavar="PORT", help="0 = free port")
     add("--ca-port", type=int, default=0, metavar="PORT", help="0 = free port")
@@ -32,10 +40,14 @@ def parse(arguments: list[str] | None = None) -> SimSettings:
     add("--countdown", choices=("jump", "hold"), default="jump", help="countdown during an injection")
     add("--with-parent", action="store_true", help="end when standard input closes")
     values = vars(parser.parse_args(arguments))
+    if "help" in values["faults"]:
+        parser.exit(message=describe() + "\n")
     try:
-        return SimSettings(**(values | {"faults": tuple(values["faults"])}))
+        settings = SimSettings(**(values | {"faults": tuple(values["faults"])}))
+        FaultChain(settings.faults, settings.seed)
     except ValueError as error:
         parser.error(str(error))
+    return settings
 
 
 def main() -> int:

@@ -141,8 +141,8 @@ def xedm_beamline(
 ) -> Iterator[SimulatedBeamline]:
     """One simulated beamline for the whole test session, on free loopback ports.
 
-    Every ``EPICS_CA*`` setting of the test process is replaced, so that a test can never reach a real beamline. Importing
-    ophyd or epics before is fine, talking to a PV is not: the client library reads its settings at its first PV.
+    Every ``EPICS_CA*`` setting of the test process is replaced, so that a test can never reach a real beamline.
+    Importing ophyd or epics before is fine, talking to a PV is not: the client library reads its settings at its first.
     """
     _refuse_open_channels()
     from sim.ports import replace_epics_environment
@@ -173,6 +173,6 @@ def _close_channels() -> None:
     """Disconnect this process' PVs, so that libca does not complain that the server went away."""
     if "epics" not in sys.modules:
         return
-    for pv in list(sys.modules["epics"].pv._PVcache_.values()):  # noqa: SLF001
+    for pv in list(sys.modules["epics"].pv._PVcache_.values()):
         with suppress(Exception):
             pv.disconnect()

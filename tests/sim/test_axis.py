@@ -18,7 +18,7 @@ def test_ten_micrometres_take_fifty_milliseconds_at_the_controllers_speed(axis):
     assert axis.move(10.0) == pytest.approx(0.05)
 
 
-def test_moves_evenly_and_rests_exactly_at_the_target(axis, now):
+def test_moves_evenly_and_rests_exactly_at_the_target(axis):
     rest = axis.move(0.1 + 0.2, speed_um_s=0.1)
     assert rest == pytest.approx(3.0 + SETTLE_S)
     assert axis.at(1.5) == pytest.approx(0.15)

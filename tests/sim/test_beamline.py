@@ -77,7 +77,7 @@ def test_position_is_exactly_the_target_at_rest(beamline, now):
     assert beamline.conditions(0.9, 1.01).moving
 
 
-def test_attenuator_reports_what_it_can_do(beamline, now):
+def test_attenuator_reports_what_it_can_do(beamline):
     beamline.attenuator.request(1e-3 * 1.2)
     assert beamline.attenuator.moving(0.1)
     assert beamline.conditions(1.0, 2.0).transmission == pytest.approx(1e-3)

@@ -12,6 +12,7 @@ def pv(xedm_beamline):
     import epics
 
     made = {}
+    assert xedm_beamline.prefix == "25A:"
 
     def get(name):
         if name not in made:

@@ -47,7 +47,7 @@ class Bench:
 
     async def until(self, name, value):
         async with asyncio.timeout(5.0):
-            while self.get(name) != value:
+            while self.get(name) != value:  # noqa: ASYNC110 - looks from outside, as a client does
                 await asyncio.sleep(0.001)
 
 

@@ -65,7 +65,9 @@ def test_refuses_a_session_that_already_talks_to_pvs(tmp_path):
 
 
 def test_costs_nothing_where_it_is_not_used():
-    code = "import sys, sim.pytest_plugin; print([m for m in ('caproto', 'numpy', 'epics', 'ophyd') if m in sys.modules])"
+    code = (
+        "import sys, sim.pytest_plugin; print([m for m in ('caproto', 'numpy', 'epics', 'ophyd') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout == "[]\n"
 
@@ -79,6 +81,6 @@ def test_a_beamline_of_ones_own_leaves_the_environment_alone(tmp_path):
 
 
 def test_says_why_it_did_not_start(tmp_path):
-    with pytest.raises(RuntimeError, match=r"must be ready within .* s(.|\n)*speed must be above 0"):
-        with running_beamline(tmp_path, ["--speed", "0"]):
-            pass
+    words = r"must be ready within .* s(.|\n)*speed must be above 0"
+    with pytest.raises(RuntimeError, match=words), running_beamline(tmp_path, ["--speed", "0"]):
+        pass

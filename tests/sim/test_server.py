@@ -19,7 +19,7 @@ HOSTILE = {
     "EPICS_CA_SERVER_PORT": "5064",
     "EPICS_CA_REPEATER_PORT": "5065",
     "EPICS_CA_ADDR_LIST": "255.255.255.255",
-    "EPICS_CAS_INTF_ADDR_LIST": "0.0.0.0",  # noqa: S104
+    "EPICS_CAS_INTF_ADDR_LIST": "0.0.0.0",
     "EPICS_CAS_SERVER_PORT": "5064",
     "EPICS_CAS_BEACON_PORT": "5065",
     "EPICS_CAS_BEACON_ADDR_LIST": "255.255.255.255",
@@ -86,6 +86,7 @@ def listeners():
 @pytest.fixture(scope="module")
 def running(listeners, tmp_path_factory):
     """A simulation that inherited the worst possible EPICS settings, and its ready line."""
+    assert len(listeners) == len(EPICS_PORTS)
     with simulation(tmp_path_factory.mktemp("sim"), "--speed", "50", environment=HOSTILE) as process:
         yield process, ready(process)
 
@@ -104,7 +105,7 @@ def test_no_beacon_and_nothing_else_goes_to_the_ports_of_the_real_beamline(runni
     heard = []
     while (left := deadline - time.monotonic()) > 0.0:
         for listener in select.select(listeners, [], [], left)[0]:
-            heard.append((listener.getsockname()[1], *listener.recvfrom(65536)))
+            heard += [(listener.getsockname()[1], *listener.recvfrom(65536))]
     assert heard == []
     # The counter-proof: beacons are sent, to our own repeater port.
     repeater = [entry for entry in bound_sockets(process.pid, "udp") if entry[1] == line["repeater_port"]]
@@ -160,7 +161,7 @@ def test_caproto_reads_it_too(running):
     assert "2000" in done.stdout
 
 
-def test_terminates_cleanly(running, tmp_path_factory):
+def test_terminates_cleanly(running):
     """Last of the module: ends the simulation of the tests above."""
     process, _ = running
     process.send_signal(signal.SIGTERM)
@@ -205,6 +206,7 @@ def test_a_taken_port_is_said_and_ends_with_1(tmp_path):
         (["--speed", "0"], "speed must be above 0"),
         (["--seed", "-1"], "seed must be 0 or more"),
         (["--detector", "pilatus"], "invalid choice: 'pilatus'"),
+        (["--fault", "gremlin"], "fault must be one of"),
     ],
 )
 def test_wrong_usage_ends_with_2(options, words, tmp_path):

@@ -4,8 +4,8 @@ import time
 
 import pytest
 from ophyd import EpicsMotor
-from ophyd.utils.errors import LimitError
 from ophyd.utils.epics_pvs import AlarmSeverity
+from ophyd.utils.errors import LimitError
 
 TIMEOUT_S = 10.0
 NOISE_UM = 0.0035

@@ -1,3 +1,5 @@
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +31,7 @@ def test_pieces_cover_the_interval_without_holes(changes, start, length):
     pieces = trace.pieces(start, start + length)
     assert pieces[0][0] == start
     assert pieces[-1][1] == start + length
-    assert all(a[1] == b[0] and a[2] != b[2] for a, b in zip(pieces, pieces[1:], strict=False))
+    assert all(a[1] == b[0] and a[2] != b[2] for a, b in itertools.pairwise(pieces))
     assert all(trace.at(begin) == value for begin, end, value in pieces if end > begin)
 
 
