@@ -39,10 +39,10 @@ class ScanPoint(Signal):
 class Eiger(Device):
     """Eiger behind ADEiger, with completion by the frame's arrival at the live service.
 
-    `prepare(SeriesPlan(...))`, `stage()` arms once; every `trigger()` books the point at the service, opens the shutter,
-    writes one Trigger, waits until the service has seen the frame, closes the shutter and judges the exposure: one that
-    met an injection, a lost beam, a shutter that was not open or a pause is void, the service is told so, and `valid` is
-    0 so that the plan repeats the point. `unstage()` disarms.
+    `prepare(SeriesPlan(...))`, then `stage()` arms once; every `trigger()` books the point at the service, opens the
+    shutter, writes one Trigger, waits until the service has seen the frame, closes the shutter and judges the exposure:
+    one that met an injection, a lost beam, a shutter that was not open or a pause is void, the service is told so, and
+    `valid` is 0 so that the plan repeats the point. `unstage()` disarms.
 
     The number of a frame is the number of triggers written before it in its series; it is never rewound. A pause voids
     the exposure that runs (and one that is complete but that nobody has read yet) and closes the shutter; the detector
@@ -268,7 +268,7 @@ class Eiger(Device):
 
     def _trigger_and_wait(self, exposure: Exposure, frame: int, witness: Witness) -> str:
         """Write the trigger and wait for the frame; returns what spoilt the exposure."""
-        if not self.ring.fits(self._exposure_s):
+        if not witness.fits(self._exposure_s):
             return "no time left before the injection"
         with self._lock:
             if exposure.cancelled.is_set():
@@ -278,7 +278,7 @@ class Eiger(Device):
             self.cam.special_trigger_button.put(1)
         if not self._await_frame(frame, exposure.cancelled.is_set):
             return "paused"
-        witness.catch_up()
+        witness.look()
         spoilt = witness.verdict()
         if not spoilt and self.live.last.verdict.get(use_monitor=False) == "corrupt":
             spoilt = "corrupt"

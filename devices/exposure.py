@@ -4,17 +4,19 @@ import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import dropwhile, pairwise
 from types import TracebackType
 from typing import Any, Self
 
 from ophyd import get_cl
 
 from devices.shutter import FastShutter
-from devices.storage_ring import INVALID, StorageRing, beam_is_stored
+from devices.storage_ring import INVALID, StorageRing, beam_is_stored, window_is_open
 
 COUNTDOWN_JUMP_S = 2.0
 """A countdown that grows by more than this has started over: an injection. Smaller steps are its own rounding."""
-CATCH_UP_TIMEOUT_S = 1.0
+DRAIN_TIMEOUT_S = 1.0
+OPEN = "Open"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,19 +97,20 @@ def spoilt_by_injection(countdowns: list[float]) -> bool:
 
     Examples
     --------
-    >>> spoilt_by_injection([70.0, 40.0, 10.0]), spoilt_by_injection([20.0, 1.0, 239.0]), spoilt_by_injection([2.0, 0.0])
-    (False, True, True)
+    >>> [spoilt_by_injection(row) for row in ([70.0, 40.0, 10.0], [20.0, 1.0, 239.0], [2.0, 0.0])]
+    [False, True, True]
     """
     if any(not (math.isfinite(value) and value > 0.0) for value in countdowns):
         return True
-    return any(late - early > COUNTDOWN_JUMP_S for early, late in zip(countdowns, countdowns[1:], strict=False))
+    return any(late - early > COUNTDOWN_JUMP_S for early, late in pairwise(countdowns))
 
 
 class Witness:
     """Hears what ring and shutter did while an exposure ran.
 
     Every value that a monitor brings is kept, so that a dip of the current or a flicker of the shutter between two
-    looks is not lost; a PV that falls silent spoils the exposure.
+    looks is not lost; a PV that falls silent spoils the exposure. Looks and monitors are judged apart: the answer to a
+    look may overtake monitors that were sent before it.
 
     Parameters
     ----------
@@ -118,17 +121,18 @@ class Witness:
     def __init__(self, ring: StorageRing, shutter: FastShutter) -> None:
         self._ring, self._shutter = ring, shutter
         self._lock = threading.Lock()
-        self._countdowns: list[float] = []
+        self._looks: list[float] = []
+        self._heard: list[float] = []
         self._beam = True
-        self._open = True
+        self._shutter_heard: list[str] = []
         self._silent = ""
 
     def __enter__(self) -> Self:
-        """Catch up with everything sent so far, then listen from the present values on."""
-        self.catch_up()
+        """Look, and listen from now on."""
         for signal, hear in self._pairs():
-            signal.subscribe(hear, event_type=signal.SUB_VALUE, run=True)
+            signal.subscribe(hear, event_type=signal.SUB_VALUE, run=False)
             signal.subscribe(self._hear_silence, event_type=signal.SUB_META, run=False)
+        self.look()
         return self
 
     def __exit__(
@@ -139,23 +143,25 @@ class Witness:
             signal.clear_sub(hear, event_type=signal.SUB_VALUE)
             signal.clear_sub(self._hear_silence, event_type=signal.SUB_META)
 
-    def catch_up(self) -> None:
-        """Return once everything that the IOCs sent before this call has been heard.
-
-        An answer comes behind all monitors that were sent before it on the same connection; its value is not used,
-        because it could overtake a monitor that still waits for its subscriber.
-        """
-        for signal, _ in self._pairs():
-            signal.get(use_monitor=False)
+    def look(self) -> None:
+        """Ask the IOCs for the values of this moment, and hear everything that has arrived until then."""
+        countdown, current, shutter = (signal.get(use_monitor=False) for signal, _ in self._pairs())
         done = threading.Event()
         get_cl().get_dispatcher().get_thread_context("monitor")(done.set)
-        done.wait(CATCH_UP_TIMEOUT_S)
-
-    @property
-    def countdown_s(self) -> float:
-        """The newest countdown."""
+        done.wait(DRAIN_TIMEOUT_S)
+        ring = self._ring
         with self._lock:
-            return self._countdowns[-1]
+            self._looks.append(_meaning(countdown, ring.countdown.alarm_severity))
+            self._beam &= beam_is_stored(float(current), ring.current.alarm_severity or 0, ring.current_min_ma)
+            if shutter != OPEN:
+                self._shutter_heard += [OPEN, str(shutter)]
+
+    def fits(self, exposure_s: float) -> bool:
+        """Whether the last look says that an exposure can be made now."""
+        with self._lock:
+            return self._beam and window_is_open(
+                self._looks[-1], exposure_s, self._ring.period_s, self._ring.injection_s
+            )
 
     def verdict(self) -> str:
         """Say what spoilt the exposure, empty when nothing did."""
@@ -164,9 +170,11 @@ class Witness:
                 return f"{self._silent} fell silent"
             if not self._beam:
                 return "no beam"
-            if spoilt_by_injection(self._countdowns):
+            if spoilt_by_injection(self._looks) or spoilt_by_injection(self._heard):
                 return "injection"
-            return "" if self._open else "shutter not open"
+            # What was heard before the first Open belongs to the way there.
+            opened = dropwhile(lambda word: word != OPEN, self._shutter_heard)
+            return "" if all(word == OPEN for word in opened) else "shutter not open"
 
     def _pairs(self) -> tuple[tuple[Any, Callable[..., None]], ...]:
         return (
@@ -177,7 +185,7 @@ class Witness:
 
     def _hear_countdown(self, *, value: float, severity: int = 0, **_: object) -> None:
         with self._lock:
-            self._countdowns.append(float(value) if severity < INVALID else math.nan)
+            self._heard.append(_meaning(value, severity))
 
     def _hear_current(self, *, value: float, severity: int = 0, **_: object) -> None:
         with self._lock:
@@ -185,9 +193,14 @@ class Witness:
 
     def _hear_shutter(self, *, value: str, **_: object) -> None:
         with self._lock:
-            self._open &= value == "Open"
+            self._shutter_heard.append(str(value))
 
     def _hear_silence(self, *, connected: bool = True, obj: Any = None, **_: object) -> None:
         if not connected:
             with self._lock:
                 self._silent = str(getattr(obj, "pvname", "a PV"))
+
+
+def _meaning(value: float, severity: int | None) -> float:
+    """The value, NaN when its record says that it means nothing."""
+    return float(value) if (severity or 0) < INVALID else math.nan

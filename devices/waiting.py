@@ -40,6 +40,8 @@ class Watch:
         """Start to listen, and have a first value of every signal that answers."""
         for name, signal in self._signals.items():
             self._tokens[name] = signal.subscribe(self._receiver(name), event_type=signal.SUB_VALUE, run=True)
+            if not hasattr(signal, "pvname"):  # one without a PV tells its value only when asked
+                self._latest[name] = signal.get()
         self.until(lambda now: None not in now.values(), FIRST_VALUE_TIMEOUT_S)
         return self
 

@@ -1,0 +1,1 @@
+"""Bluesky plans: generators of messages, nothing more."""

@@ -1,0 +1,204 @@
+"""`xedm scan`: the ensemble scan from the command line."""
+
+import json
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any, Self
+
+import typer
+
+from service.errors import NotReachedError, UsageError, UserError
+
+SIM_SPEED = 100.0
+FINAL_STATES = ("complete", "incomplete", "failed")
+FINAL_TIMEOUT_S = 120.0
+
+
+def scan(
+    x: Annotated[tuple[float, float, float], typer.Option(help="START STOP STEP in um, STOP included")],
+    y: Annotated[tuple[float, float, float], typer.Option(help="START STOP STEP in um, STOP included")],
+    exposure: Annotated[float, typer.Option(help="exposure of a point, s")],
+    config: Annotated[Path | None, typer.Option(help="TOML file with the beamline's PV names")] = None,
+    sim: Annotated[
+        bool, typer.Option("--sim", help="start a simulated beamline and a live service of its own")
+    ] = False,
+    output: Annotated[Path, typer.Option(help="folder for the result and the documents")] = Path("xedm-output"),
+    detector: Annotated[str, typer.Option(help="with --sim: eig1m or eig16m")] = "eig1m",
+    sample: Annotated[str, typer.Option(help="with --sim: au-sio2 or nv-lp")] = "au-sio2",
+    speed: Annotated[float, typer.Option(help="with --sim: simulated seconds a second")] = SIM_SPEED,
+    seed: Annotated[int, typer.Option(help="with --sim: repeats a run exactly")] = 0,
+    http: Annotated[int, typer.Option(help="with --sim: port of the live page, 0: a free one")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line instead of text")] = False,
+) -> None:
+    """Scan a membrane, one exposure a point, and say what came of it.
+
+    Example: xedm scan --sim --x 0 90 10 --y 0 90 10 --exposure 10
+    """
+    if sim == (config is not None):
+        raise UsageError("give either --sim, or --config FILE with the beamline's PV names")
+    rectangle = (x, y, exposure)
+    check_rectangle(*rectangle)
+    if sim:
+        code = _simulated(output, rectangle, as_json, http, detector=detector, sample=sample, speed=speed, seed=seed)
+    else:
+        code = _real(config, output, rectangle, as_json)
+    raise typer.Exit(code)
+
+
+def check_rectangle(x: tuple[float, float, float], y: tuple[float, float, float], exposure: float) -> None:
+    """Refuse what no scan can be, before anything is started.
+
+    Raises
+    ------
+    UsageError
+        With the sentence for the person.
+    """
+    from plans.trajectory import snake_raster
+
+    try:
+        snake_raster(x, y)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if not exposure > 0.0:
+        raise UsageError(f"--exposure must be above 0 s, got {exposure:g} s")
+
+
+Rectangle = tuple[tuple[float, float, float], tuple[float, float, float], float]
+
+
+def _simulated(output: Path, rectangle: Rectangle, as_json: bool, http: int, **simulation: Any) -> int:
+    from service.config import Settings
+    from service.processes import start_live, start_sim
+    from service.session import beamline_names, point_at
+
+    beamline = start_sim(output, **simulation)
+    try:
+        live = start_live(output, stream=beamline.ready["stream"], http=http)
+        try:
+            point_at(beamline, live)
+            names = beamline_names(Settings(), detector=simulation["detector"], live_prefix=live.ready["prefix"])
+            if not as_json:
+                sys.stderr.write(f"live page: {live.ready.get('http', 'off')}\n")
+            return run_scan(names, output, rectangle, as_json=as_json, sample=simulation["sample"])
+        finally:
+            live.stop()
+    finally:
+        beamline.stop()
+
+
+def _real(config: Path | None, output: Path, rectangle: Rectangle, as_json: bool) -> int:
+    from service.config import load_settings
+    from service.session import beamline_names
+
+    return run_scan(beamline_names(load_settings(config)), output, rectangle, as_json=as_json)
+
+
+def run_scan(
+    names: dict[str, str], output: Path, rectangle: Rectangle, *, as_json: bool, sample: str | None = None
+) -> int:
+    """Run the scan in this process and say how it ended; returns the exit code.
+
+    Raises
+    ------
+    NotReachedError
+        When PVs do not answer.
+    UserError
+        When the scan failed, with what the device or plan said.
+    """
+    from bluesky.utils import RunEngineInterrupted
+
+    from service.documents import DocumentWriter, ScanProgress
+    from service.session import build_session
+
+    stopper = StopOnSignal()
+    session = build_session(names, context_managers=[stopper.watch])
+    engine, detector, live = session["RE"], session["beamline"].detector, session["live"]
+    writer = DocumentWriter(output)
+    engine.subscribe(writer)
+    engine.subscribe(ScanProgress(as_json=as_json))
+    x, y, exposure = rectangle
+    plan = session["ensemble_scan"](
+        [detector, live], session["stage"], x[0], x[1], y[0], y[1], (x[2], y[2]), exposure, sample=sample
+    )
+    uid, series, stopped = "", -1, False
+    try:
+        (uid,) = engine(plan)
+    except RunEngineInterrupted:
+        stopped = True
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"scan failed: {error}") from error
+    finally:
+        series = int(detector.series.get())
+        session["beamline"].make_safe()
+    outcome = _outcome(live, series) | {"uid": uid, "stopped": stopped, "documents": str(writer.path)}
+    _say(outcome, as_json)
+    return 0 if stopped else _code(outcome)
+
+
+def _outcome(live: Any, series: int) -> dict[str, Any]:
+    """Books of the series once the service has closed them."""
+    deadline = time.monotonic() + FINAL_TIMEOUT_S
+    while (state := str(live.state.get(use_monitor=False))) not in FINAL_STATES:
+        if time.monotonic() > deadline:
+            raise NotReachedError(
+                f"live service must close series {series} within {FINAL_TIMEOUT_S:g} s, got state {state}; see its page"
+            )
+        time.sleep(0.1)
+    counts = {name: int(getattr(live.frames, name).get(use_monitor=False)) for name in live.frames.component_names}
+    return {"series": series, "state": state, "counts": counts}
+
+
+def _code(outcome: dict[str, Any]) -> int:
+    counts = outcome["counts"]
+    if outcome["state"] == "failed":
+        return 1
+    return 5 if counts["missing"] or counts["corrupt"] else 0
+
+
+def _say(outcome: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(outcome), flush=True)
+        return
+    counts = ", ".join(f"{name.replace('_', ' ')} {number}" for name, number in outcome["counts"].items() if number)
+    end = "stopped" if outcome["stopped"] else outcome["state"]
+    print(f"series {outcome['series']} {end}: {counts}\ndocuments: {outcome['documents']}", flush=True)
+
+
+class StopOnSignal:
+    """Ends the run at the first Ctrl-C or SIGTERM: there is no prompt at which a pause could be ended."""
+
+    def __init__(self) -> None:
+        self._engine: Any = None
+        self._before: dict[int, Any] = {}
+
+    def watch(self, engine: Any) -> Self:
+        """Take the RunEngine (bluesky makes its context managers so)."""
+        self._engine = engine
+        return self
+
+    def __enter__(self) -> Self:
+        """Take over the signals."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._stop)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: object) -> None:
+        del frame
+        reason = f"stopped by {signal.Signals(number).name}"
+        # Not from the handler itself: it must not wait for the engine that it interrupts.
+        threading.Thread(target=self._end, args=(reason,), daemon=True).start()
+
+    def _end(self, reason: str) -> None:
+        if not self._engine.state.is_idle:
+            self._engine.abort(reason)

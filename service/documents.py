@@ -1,0 +1,131 @@
+"""What a session does with Bluesky's documents: a file of JSON lines, and a scan's progress for people and programs."""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Document = dict[str, Any]
+PLAIN_LINE_EVERY_S = 5.0
+
+
+class DocumentWriter:
+    """Writes each run's documents to `<folder>/<start of its uid>.documents.jsonl`.
+
+    One line a document, ``{"name": ..., "doc": {...}}``, as bluesky's own writer; written through at once, so that a
+    crash loses nothing. What JSON cannot say (NaN, infinity) becomes null.
+
+    Parameters
+    ----------
+    folder : Path
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.path: Path | None = None
+
+    def __call__(self, name: str, doc: Document) -> None:
+        """Take one document."""
+        if name == "start":
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self.path = self._folder / f"{doc['uid'].split('-')[0]}.documents.jsonl"
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"name": name, "doc": plain(doc)}, allow_nan=False) + "\n")
+
+
+def plain(value: Any) -> Any:
+    """Return `value` in types that JSON knows.
+
+    Examples
+    --------
+    >>> plain({"a": (1, float("nan"))})
+    {'a': [1, None]}
+    """
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+class ScanProgress:
+    """Tells how far a scan is: a bar on a terminal, plain lines or JSON lines otherwise.
+
+    Parameters
+    ----------
+    as_json : bool
+        One JSON object a point on standard output.
+    quiet : bool
+        Say nothing.
+    """
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
+        self._json, self._quiet = as_json, quiet
+        self._bar = not as_json and not quiet and sys.stderr.isatty()
+        self._total = 0
+        self._done = 0
+        self._primary = ""
+        self._begun = self._said = 0.0
+        self._progress: Any = None
+        self._task: Any = None
+
+    def __call__(self, name: str, doc: Document) -> None:
+        """Take one document."""
+        take: Callable[[Document], None] | None = getattr(self, f"_{name}", None)
+        if take is not None:
+            take(doc)
+
+    def _start(self, doc: Document) -> None:
+        self._total, self._done = int(doc.get("num_points") or 0), 0
+        self._begun = self._said = time.monotonic()
+        if self._bar:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._progress = Progress(
+                TextColumn("scan"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
+            self._task = self._progress.add_task("scan", total=self._total or None)
+            self._progress.start()
+
+    def _descriptor(self, doc: Document) -> None:
+        if doc.get("name") == "primary":
+            self._primary = doc["uid"]
+
+    def _event(self, doc: Document) -> None:
+        if doc["descriptor"] != self._primary:
+            return
+        self._done = doc["seq_num"]
+        if self._json:
+            print(json.dumps({"point": self._done, "of": self._total, "data": plain(doc["data"])}), flush=True)  # noqa: T201
+        elif self._progress is not None:
+            self._progress.update(self._task, completed=self._done)
+        elif not self._quiet:
+            self._line()
+
+    def _line(self) -> None:
+        now = time.monotonic()
+        if now - self._said < PLAIN_LINE_EVERY_S and self._done != self._total:
+            return
+        self._said = now
+        left = (now - self._begun) / self._done * (self._total - self._done) if self._total else 0.0
+        sys.stderr.write(f"point {self._done} of {self._total}, about {left:.0f} s left\n")
+        sys.stderr.flush()
+
+    def _stop(self, doc: Document) -> None:
+        del doc
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None

@@ -1,0 +1,181 @@
+"""A Bluesky session: RunEngine, devices, plans and the live result under the names a user types."""
+
+import atexit
+import os
+import socket
+import sys
+from collections.abc import Mapping, MutableMapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from service.errors import NotReachedError
+from service.processes import Running
+
+if TYPE_CHECKING:
+    from devices.beamline import Beamline
+    from service.config import Settings
+
+LOOPBACK = "127.0.0.1"
+_held: list[socket.socket] = []
+
+
+def apply_ca_environment(ports: Sequence[int], repeater_port: int | None = None) -> None:
+    """Point this process at Channel Access servers on loopback, and at nothing else.
+
+    Every inherited ``EPICS_CA...`` setting is replaced, so that a simulation can never reach the real beamline. Must come
+    before the first PV: the client library reads its settings only once.
+
+    Parameters
+    ----------
+    ports : sequence of int
+        Of the servers.
+    repeater_port : int, optional
+        Where a repeater's place is taken already; without one, a socket is held here, so that the client library finds
+        its repeater's port in use and neither starts one nor warns that there is none.
+
+    Raises
+    ------
+    RuntimeError
+        When this process has already talked to PVs.
+    """
+    if _talks_already():
+        raise RuntimeError(
+            "EPICS settings must be made before the first PV is used, got a session that has PVs already"
+        )
+    if repeater_port is None:
+        holder = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        holder.bind((LOOPBACK, 0))
+        _held.append(holder)
+        repeater_port = int(holder.getsockname()[1])
+    for name in [name for name in os.environ if name.startswith("EPICS_CA")]:
+        del os.environ[name]
+    os.environ["EPICS_CA_ADDR_LIST"] = " ".join(f"{LOOPBACK}:{port}" for port in ports)
+    os.environ["EPICS_CA_AUTO_ADDR_LIST"] = "NO"
+    os.environ["EPICS_CA_SERVER_PORT"] = str(ports[0])
+    os.environ["EPICS_CA_REPEATER_PORT"] = str(repeater_port)
+    os.environ["EPICS_CA_MAX_ARRAY_BYTES"] = "10000000"
+
+
+def _talks_already() -> bool:
+    epics = sys.modules.get("epics")
+    return epics is not None and any(epics.ca._cache.values())  # noqa: SLF001 - there is no public way to ask
+
+
+def point_at(sim: Running, live: Running) -> None:
+    """Make this process a client of a simulation and a service that have just said they are ready."""
+    apply_ca_environment([sim.ready["ca_server_port"], live.ready["ca_server_port"]], sim.ready.get("repeater_port"))
+
+
+def build_session(
+    names: Mapping[str, str],
+    *,
+    metadata: MutableMapping[str, Any] | None = None,
+    connect_timeout_s: float = 15.0,
+    data_source: Literal["none", "filewriter"] = "none",
+    header_detail: Literal["all", "basic", "none"] = "all",
+    generation: Literal["eiger1", "eiger2"] = "eiger1",
+    context_managers: list[Any] | None = None,
+) -> dict[str, Any]:
+    """Make a RunEngine and the devices, connect, and arrange that leaving the session leaves the detector disarmed.
+
+    Parameters
+    ----------
+    names : mapping of str to str
+        PV names by the keys of the configuration's ``[beamline]``.
+    metadata : dict, optional
+        The RunEngine's; one that is kept between sessions continues its scan numbers.
+    connect_timeout_s : float
+        For all PVs together.
+    data_source, header_detail, generation
+        Of the detector.
+    context_managers : list, optional
+        Instead of bluesky's handling of Ctrl-C, for programs without a prompt.
+
+    Returns
+    -------
+    dict
+        ``RE``, the devices by their names (``stage``, ``eig1m``, ``shutter``, ``attenuator``, ``beam_stop``, ``ring``,
+        ``live``), ``beamline``, ``ensemble_scan``, and bluesky's ``bps`` and ``bp``.
+
+    Raises
+    ------
+    NotReachedError
+        When a PV does not answer.
+    """
+    from bluesky import RunEngine, SupplementalData
+    from bluesky import plan_stubs as bps
+    from bluesky import plans as bp
+
+    from devices.beamline import build_beamline
+    from devices.errors import NotConnectedError
+    from plans.ensemble_scan import ensemble_scan
+
+    beamline = build_beamline(names, data_source=data_source, header_detail=header_detail, generation=generation)
+    try:
+        beamline.connect(connect_timeout_s)
+    except NotConnectedError as error:
+        raise NotReachedError(str(error)) from None
+    engine = RunEngine(metadata if metadata is not None else {}, context_managers=context_managers)
+    # What was true before and after a run, beside what changes from point to point.
+    engine.preprocessors.append(SupplementalData(baseline=[beamline.ring, beamline.attenuator, beamline.beam_stop]))
+    disarm_at_exit(beamline, engine)
+    return {
+        "RE": engine,
+        "beamline": beamline,
+        "ensemble_scan": ensemble_scan,
+        "bps": bps,
+        "bp": bp,
+        **beamline.namespace(),
+    }
+
+
+def disarm_at_exit(beamline: "Beamline", engine: Any) -> None:
+    """Close the shutter and disarm when the process ends, and end a run that is paused then."""
+
+    def leave() -> None:
+        beamline.make_safe()
+        if engine.state == "paused":
+            engine.halt()
+
+    atexit.register(leave)
+
+
+def keep_metadata(folder: Path) -> Any:
+    """Metadata of the RunEngine that the next session continues (scan numbers among them).
+
+    Parameters
+    ----------
+    folder : Path
+        Where it is kept, as a small database.
+    """
+    from historydict import HistoryDict
+
+    folder.mkdir(parents=True, exist_ok=True)
+    return HistoryDict(str(folder / "metadata.sqlite"))
+
+
+def quiet_table() -> Any:
+    """Bluesky's table of every point, without plots and without the baseline."""
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    from bluesky.callbacks.best_effort import BestEffortCallback
+
+    table = BestEffortCallback()
+    table.disable_plots()
+    table.disable_baseline()
+    return table
+
+
+def beamline_names(settings: "Settings", **changes: str) -> dict[str, str]:
+    """PV names from the configuration.
+
+    Parameters
+    ----------
+    settings : Settings
+    **changes : str
+        `detector` as a TPS name (``eig16m``) chooses that detector's records; anything else replaces a name.
+    """
+    names: dict[str, str] = settings.beamline.model_dump()
+    model = changes.pop("detector", None)
+    if model is not None:
+        names["detector"] = f"25A:{model.upper()}:cam1:"
+    return names | changes
