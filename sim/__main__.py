@@ -52,8 +52,8 @@ def parse(arguments: list[str] | None = None) -> SimSettings:
 
 def main() -> int:
     """Run until SIGTERM or SIGINT; returns the exit code."""
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="sim: %(levelname)s %(name)s: %(message)s")
     settings = parse()
+    _log_plainly()
     try:
         ports = claim(settings.ca_port)
         replace_epics_environment(server_environment(ports))
@@ -65,6 +65,21 @@ def main() -> int:
         sys.stderr.write(f"sim: {error}\n")
         return 1
     return 0
+
+
+def _log_plainly() -> None:
+    """Warnings on stderr; a put that a client got wrong is one line, not a traceback."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("sim: %(levelname)s %(name)s: %(message)s"))
+    handler.addFilter(_shorten_refused_put)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+def _shorten_refused_put(record: logging.LogRecord) -> bool:
+    if record.exc_info and str(record.msg).startswith("Invalid write request"):
+        record.msg, record.args = f"refused a client's put: {record.exc_info[1]!r}", ()
+        record.exc_info = record.exc_text = None
+    return True
 
 
 def _say_ready(line: dict[str, object]) -> None:

@@ -83,6 +83,8 @@ class AttenuatorIOC(PVGroup):
     @wanted.putter
     async def wanted(self, instance, value):
         """Drive the foils."""
+        if math.isnan(value):
+            raise ValueError(f"transmission must be a number, got {value}")
         wanted = min(1.0, max(LOWEST, float(value)))
         there = self._attenuator.request(wanted)
         await self.refresh()

@@ -95,7 +95,9 @@ class MotorFrame(PVGroup):
     async def motor(self, instance, async_lib):
         """Give every field its value before a client sees it."""
         limit = self._axis.soft_limit_um
-        await self._post(EGU="um", MRES=RESOLUTION_UM, VMAX=CONTROLLER_SPEED_UM_S, VELO=0.0, ACCL=0.1)
+        await self._post(
+            DESC=self.motor.__doc__, EGU="um", MRES=RESOLUTION_UM, VMAX=CONTROLLER_SPEED_UM_S, VELO=0.0, ACCL=0.1
+        )
         await self._post(RTRY=0, RDBD=5 * RESOLUTION_UM, TWV=1.0, HLSV="MAJOR", UEIP="Yes", LVIO=0)
         await self._post(DHLM=limit, DLLM=-limit, HOPR=limit, LOPR=-limit, PREC=4)
         await self._put_precision(None, 4)
@@ -244,8 +246,8 @@ class MotorFrame(PVGroup):
         return min(max(0.0, float(value)), self._get("VMAX") or math.inf)
 
     async def _put_precision(self, instance, value):
-        for name in (*USER_FIELDS, *DIAL_FIELDS, "VELO"):
-            await self.motor.get_field(name).write_metadata(precision=int(value))
+        for field in (self.motor, *self.motor.fields.values()):
+            await field.write_metadata(precision=int(value))
         return value
 
     async def _put_units(self, instance, value):

@@ -65,6 +65,13 @@ def test_attenuator_says_moving_then_the_achieved_transmission(pv):
     wait_until(lambda: achieved.get() == 1.0, "did not leave the beam")
 
 
+def test_attenuator_refuses_what_is_no_number(pv):
+    wanted = pv("25A:ATT:Transmission")
+    before = wanted.get()
+    wanted.put(float("nan"), wait=True, timeout=TIMEOUT_S)
+    assert wanted.get(use_monitor=False) == before
+
+
 def test_beam_stop_drives_out_and_in(pv):
     command, status = pv("25A:BS:Cmd"), pv("25A:BS:Sts")
     seen = recorded(status)
