@@ -4,7 +4,7 @@ import atexit
 import os
 import socket
 import sys
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,8 +22,8 @@ _held: list[socket.socket] = []
 def apply_ca_environment(ports: Sequence[int], repeater_port: int | None = None) -> None:
     """Point this process at Channel Access servers on loopback, and at nothing else.
 
-    Every inherited ``EPICS_CA...`` setting is replaced, so that a simulation can never reach the real beamline. Must come
-    before the first PV: the client library reads its settings only once.
+    Every inherited ``EPICS_CA...`` setting is replaced, so that a simulation can never reach the real beamline. Must
+    come before the first PV: the client library reads its settings only once.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def point_at(sim: Running, live: Running) -> None:
 def build_session(
     names: Mapping[str, str],
     *,
-    metadata: MutableMapping[str, Any] | None = None,
+    metadata: Any = None,
     connect_timeout_s: float = 15.0,
     data_source: Literal["none", "filewriter"] = "none",
     header_detail: Literal["all", "basic", "none"] = "all",
@@ -82,7 +82,7 @@ def build_session(
     ----------
     names : mapping of str to str
         PV names by the keys of the configuration's ``[beamline]``.
-    metadata : dict, optional
+    metadata : mutable mapping, optional
         The RunEngine's; one that is kept between sessions continues its scan numbers.
     connect_timeout_s : float
         For all PVs together.
@@ -148,7 +148,7 @@ def keep_metadata(folder: Path) -> Any:
     folder : Path
         Where it is kept, as a small database.
     """
-    from historydict import HistoryDict
+    from historydict import HistoryDict  # type: ignore[import-untyped]
 
     folder.mkdir(parents=True, exist_ok=True)
     return HistoryDict(str(folder / "metadata.sqlite"))
