@@ -63,6 +63,7 @@ class PiezoAxis(EpicsMotor):
         self.tolerance_um = tolerance_um
         self._target_um: float | None = None
         self._halted = threading.Event()
+        self._excused = False
         self._arrival: ArrivalStatus | None = None
         self.limit_violation.subscribe(self._refused, run=False)
 
@@ -73,7 +74,11 @@ class PiezoAxis(EpicsMotor):
         self._wait_at_rest()
         self._halted.clear()
         self._target_um = float(new_position)
-        moved = super().move(new_position, wait=False, timeout=timeout)
+        try:
+            moved = super().move(new_position, wait=False, timeout=timeout)
+        except BaseException:
+            self._target_um = None
+            raise
         arrival = self._arrival = ArrivalStatus(self, moved)
         if moved_cb is not None:
             arrival.add_callback(lambda _: moved_cb(obj=self))
@@ -89,6 +94,7 @@ class PiezoAxis(EpicsMotor):
     def stop(self, *, success: bool = False) -> None:
         """Stop now. With `success` (a RunEngine that pauses) the pending move ends quietly, wherever the axis is."""
         self._target_um = None
+        self._excused = success
         self._halted.set()
         super().stop(success=success)
 
@@ -110,7 +116,7 @@ class PiezoAxis(EpicsMotor):
         StageError
             When the record's EGU is something else.
         """
-        units = str(self.motor_egu.get()).strip()
+        units = str(self.motor_egu.get(use_monitor=False)).strip()
         if units not in UNITS:
             raise StageError(
                 f"{self.name} must count in um, got units {units!r}; set {self.prefix}.EGU (and its scale) to um, or "
@@ -145,16 +151,19 @@ class PiezoAxis(EpicsMotor):
             return
         error = moved.exception(timeout=0)
         problem: Exception | None
-        if error is None:
-            problem = None if self._halted.is_set() else self.off_target()
+        if self._halted.is_set() and self._excused:
+            problem = None
+        elif error is None and not self._halted.is_set():
+            problem = self.off_target()
         elif isinstance(error, StatusTimeoutError):
             problem = self._overdue(moved)
         else:
             problem = self._ended_badly()
         self._end(arrival, problem)
 
-    @staticmethod
-    def _end(arrival: ArrivalStatus, problem: Exception | None) -> None:
+    def _end(self, arrival: ArrivalStatus, problem: Exception | None) -> None:
+        if problem is not None:
+            self._target_um = None  # told once; the next scan may not use this axis
         with suppress(InvalidState):  # the refusal and the end of the move may come together
             if problem is None:
                 arrival.set_finished()

@@ -1,0 +1,94 @@
+"""The stage on the simulated motor records: every end of a move has a name."""
+
+import epics
+import pytest
+from ophyd.utils import LimitError
+
+from devices.errors import StageError
+
+
+def test_a_move_ends_with_the_readback_at_the_target(stage):
+    stage.x.set(12.5).wait(10)
+    assert stage.x.user_readback.get() == pytest.approx(12.5, abs=stage.x.tolerance_um)
+    stage.trigger().wait(1)
+
+
+def test_a_move_to_the_same_place_ends_too(stage):
+    stage.y.set(3.0).wait(10)
+    stage.y.set(3.0).wait(10)
+
+
+def test_a_move_beyond_the_soft_limits_is_refused_before_it_starts(stage):
+    limit = stage.x.high_limit_travel.get()
+    with pytest.raises(LimitError):
+        stage.x.check_value(limit + 1.0)
+
+
+def test_a_move_that_the_record_refuses_names_the_limits(stage):
+    limit = stage.y.high_limit_travel.get()
+    stage.y.set(0.0).wait(10)
+    # Past the check of the client, as when the limits have just been changed.
+    stage.y.check_value = lambda _: None
+    stage.y.user_setpoint.use_limits = False
+    try:
+        status = stage.y.set(limit + 5.0)
+        with pytest.raises(StageError, match=r"must be sent between its soft limits .* refused the move \(LVIO\)"):
+            status.wait(10)
+    finally:
+        del stage.y.check_value
+        stage.y.user_setpoint.use_limits = True
+    stage.y.set(1.0).wait(10)
+
+
+def test_a_move_stopped_from_elsewhere_is_no_success(stage):
+    stage.x.set(0.0).wait(10)
+    status = stage.x.set(400.0)
+    epics.caput("25A:PIEZO:X.STOP", 1, wait=True, timeout=5)
+    with pytest.raises(StageError, match=r"stage_x must be within 0.2 um of its target 400 um, got"):
+        status.wait(10)
+
+
+def test_a_stop_by_a_pausing_engine_ends_the_move_quietly_and_claims_nothing(stage):
+    stage.x.set(0.0).wait(10)
+    status = stage.x.set(400.0)
+    stage.x.stop(success=True)
+    status.wait(10)
+    stage.x.trigger().wait(1)
+    assert stage.x.user_readback.get(use_monitor=False) < 390.0
+    stage.x.set(0.0).wait(10)
+
+
+def test_a_stop_without_excuse_fails_the_move(stage):
+    status = stage.x.set(300.0)
+    stage.x.stop()
+    with pytest.raises(StageError, match="it was stopped"):
+        status.wait(10)
+    stage.x.set(0.0).wait(10)
+
+
+def test_a_stage_that_was_moved_away_is_noticed_before_the_exposure(stage):
+    stage.x.set(5.0).wait(10)
+    epics.caput("25A:PIEZO:X", 9.0, wait=True, timeout=5)
+    with pytest.raises(StageError, match=r"within 0.2 um of its target 5 um, got 9"):
+        stage.trigger().wait(5)
+    stage.x.set(5.0).wait(10)
+
+
+def test_a_lost_servo_fails_the_move_with_the_alarm(stage):
+    epics.caput("25A:SIM:StageFault", 1, wait=True, timeout=5)
+    try:
+        with pytest.raises(StageError, match=r"stage_z must"):
+            stage.z.set(7.0).wait(10)
+    finally:
+        epics.caput("25A:SIM:StageFault", 0, wait=True, timeout=5)
+    stage.z.set(0.0).wait(10)
+
+
+def test_an_axis_that_does_not_count_in_um_is_refused(stage):
+    stage.z.check_units()
+    epics.caput("25A:PIEZO:Z.EGU", "mm", wait=True, timeout=5)
+    try:
+        with pytest.raises(StageError, match=r"stage_z must count in um, got units 'mm'"):
+            stage.z.check_units()
+    finally:
+        epics.caput("25A:PIEZO:Z.EGU", "um", wait=True, timeout=5)
