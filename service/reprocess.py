@@ -7,18 +7,21 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from processing.decode import decode
-from processing.frame import EncodedFrame, FrameScore, Refusal
+from processing.frame import Category, EncodedFrame, FrameScore, Refusal
 from processing.screen import score
 from service.config import Settings
 from service.eiger_file import EigerFile
+from service.errors import UserError
 from service.imaging import ImagingError, ImagingResult, run_imaging
 from service.live import check_output, load_mask
 from service.office import Folder, imaging_job, series_file
 from service.series import Series
+from service.source import PointNote
 from service.store import free_path, write_series_file
 
 _Scored = tuple[EncodedFrame, NDArray[np.unsignedinteger] | Refusal, FrameScore | None]
@@ -72,8 +75,35 @@ def _score(frame: EncodedFrame, series: Series) -> _Scored:
     return frame, pixels, score(pixels, series.valid, series.ring)
 
 
+def notes_of(result: Path, series: int) -> list[PointNote]:
+    """Read the scan's points and vetoes out of a live result file.
+
+    Raises
+    ------
+    UserError
+        When it is not a result file.
+    """
+    try:
+        with h5py.File(result) as file:
+            columns = {name: file[f"entry/frames/{name}"][()] for name in ("frame", "verdict", "point", "x", "y")}
+    except (OSError, KeyError) as error:
+        raise UserError(f"--points {result} must be a result file of the live service: {error}") from None
+    notes = []
+    for frame, verdict, point, x, y in zip(*columns.values(), strict=True):
+        void = verdict == Category.GATED
+        if point >= 0 or void:
+            note = PointNote(series=series, frame=int(frame), point=int(point), x_um=x, y_um=y, void=bool(void))
+            notes.append(note)
+    return notes
+
+
 def reprocess_file(
-    path: Path, settings: Settings, progress: Callable[[int, int], None], *, workers: int = 2
+    path: Path,
+    settings: Settings,
+    progress: Callable[[int, int], None],
+    *,
+    workers: int = 2,
+    points: Path | None = None,
 ) -> Reprocessed:
     """Screen and sum all frames of an Eiger master file and write the result file.
 
@@ -86,6 +116,8 @@ def reprocess_file(
         Called with frames done and frames in all.
     workers : int
         Threads that decode and score; the sum is the same for any number.
+    points : Path or None
+        Result file of the live service, whose scan points and vetoes are taken over.
 
     Raises
     ------
@@ -103,11 +135,13 @@ def reprocess_file(
             user_mask=load_mask(settings),
             fetch=lambda frame: source.frame(number, frame),
         )
-        for done, (frame, pixels, points) in enumerate(_scored(source, series, workers), start=1):
-            if isinstance(pixels, Refusal) or points is None:
+        for note in notes_of(points, number) if points else ():
+            series.note_point(note)
+        for done, (frame, pixels, marks) in enumerate(_scored(source, series, workers), start=1):
+            if isinstance(pixels, Refusal) or marks is None:
                 series.book_refusal(Refusal(reason="undecodable", series=number, frame=frame.frame, image=True))
             else:
-                series.book(frame, pixels, points)
+                series.book(frame, pixels, marks)
             progress(done, len(source))
         series.finish()
         series.ended = True

@@ -26,6 +26,7 @@ def reprocess(
     config: Annotated[Path | None, typer.Option(help="TOML file with settings")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, may be repeated")] = None,
     workers: Annotated[int, typer.Option(help="threads", min=1, max=64)] = 2,
+    points: Annotated[Path | None, typer.Option(help="live result whose scan points and vetoes hold")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line instead of text")] = False,
 ) -> None:
     """Screen and sum the frames of Eiger master files as the live service does.
@@ -46,7 +47,7 @@ def reprocess(
         with Progress(console=Console(stderr=True), disable=as_json or not sys.stderr.isatty()) as bar:
             task = bar.add_task(path.name, total=None)
             show = partial(_show, bar, task)
-            result = reprocess_file(path, settings, show, workers=workers)
+            result = reprocess_file(path, settings, show, workers=workers, points=points)
         if result.counts["corrupt"] or result.counts["missing"] or result.unresolved:
             code = 5
         if as_json:

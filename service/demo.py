@@ -1,0 +1,170 @@
+"""The whole way in one go: simulation, service, Bluesky scan; and its live sum held against the truth."""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from service.config import Settings
+from service.documents import DocumentWriter, ScanProgress
+from service.errors import NotReachedError, UserError
+from service.processes import Running, start_live, start_sim
+from service.session import beamline_names, build_session, point_at
+
+STEP_UM = 10.0
+EXPOSURE_S = {"au-sio2": 60.0, "nv-lp": 1.0}
+DIAMETER_M = {"au-sio2": 55e-9, "nv-lp": 19e-9}
+SPEED = {("eig1m", "au-sio2"): 400.0, ("eig16m", "au-sio2"): 100.0, ("eig1m", "nv-lp"): 20.0, ("eig16m", "nv-lp"): 5.0}
+_ENDED = ("complete", "incomplete", "failed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoOptions:
+    """What a user may choose.
+
+    Attributes
+    ----------
+    points : tuple of int
+        Points along x and y, 10 um apart.
+    speed : float or None
+        Simulated seconds a second; None: one that fits detector and sample.
+    """
+
+    detector: str = "eig1m"
+    sample: str = "au-sio2"
+    points: tuple[int, int] = (20, 20)
+    seed: int = 0
+    speed: float | None = None
+    http: int = 0
+    output: Path = Path("xedm-output")
+
+
+@dataclass(slots=True, kw_only=True)
+class Demo:
+    """A running demonstration: two processes and a folder."""
+
+    options: DemoOptions
+    folder: Path
+    sim: Running
+    live: Running
+
+    @property
+    def truth(self) -> Path:
+        """Folder of what a perfect receiver must find."""
+        return self.folder / "truth"
+
+    @property
+    def url(self) -> str:
+        """Address of the live page."""
+        return str(self.live.ready["http"])
+
+    def status(self) -> dict[str, Any]:
+        """Ask the service for its status."""
+        with urllib.request.urlopen(f"{self.url}/status", timeout=10) as answer:  # noqa: S310 - our own loopback
+            status: dict[str, Any] = json.load(answer)
+            return status
+
+    def wait_until_ended(self, timeout_s: float, say: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """Wait until the series has left `receiving` and its file is final.
+
+        Raises
+        ------
+        NotReachedError
+            When that takes longer than `timeout_s`.
+        """
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            status = self.status()
+            if status["state"] in _ENDED:
+                return status
+            say(status)
+            time.sleep(0.2)
+        raise NotReachedError(
+            f"series must end within {timeout_s:g} s after its last frame, it is still {status['state']}"
+        )
+
+    def stop(self) -> None:
+        """End both processes."""
+        self.live.stop()
+        self.sim.stop()
+
+
+def fresh_folder(output: Path) -> Path:
+    """Make a folder of its own for this run: `demo`, or `demo_2`, ... where there is one."""
+    count, folder = 1, output / "demo"
+    while folder.exists():
+        count += 1
+        folder = output / f"demo_{count}"
+    folder.mkdir(parents=True)
+    return folder.resolve()
+
+
+def start_demo(options: DemoOptions, pairs: Sequence[str] = ()) -> Demo:
+    """Start the simulated beamline and the live service, and point this process at them.
+
+    Raises
+    ------
+    UserError
+        When one of them does not come up.
+    """
+    folder = fresh_folder(options.output)
+    speed = options.speed or SPEED[options.detector, options.sample]
+    sim = start_sim(
+        folder,
+        detector=options.detector,
+        sample=options.sample,
+        speed=speed,
+        seed=options.seed,
+        truth=folder / "truth",
+    )
+    settings = [f"reconstruction.object_diameter_m={DIAMETER_M[options.sample]}", *pairs]
+    try:
+        live = start_live(folder, stream=sim.ready["stream"], http=options.http, settings=settings)
+    except UserError:
+        sim.stop()
+        raise
+    demo = Demo(options=options, folder=folder, sim=sim, live=live)
+    point_at(sim, live)
+    return demo
+
+
+def scan(demo: Demo, *, as_json: bool) -> Path:
+    """Run the Bluesky scan, with its progress; return the file of its documents."""
+    options = demo.options
+    names = beamline_names(Settings(), detector=options.detector, live_prefix=demo.live.ready["prefix"])
+    session = build_session(names)
+    documents = DocumentWriter(demo.folder)
+    session["RE"].subscribe(documents)
+    session["RE"].subscribe(ScanProgress(as_json=as_json))
+    x, y = ((count - 1) * STEP_UM / 2 for count in options.points)
+    detectors = [session[options.detector], session["live"]]
+    exposure = EXPOSURE_S[options.sample]
+    plan = session["ensemble_scan"](detectors, session["stage"], -x, x, -y, y, STEP_UM, exposure, sample=options.sample)
+    session["RE"](plan)
+    if documents.path is None:
+        raise UserError("the scan gave no documents; see the log of the simulated beamline")
+    return documents.path
+
+
+def truth_sum(demo: Demo, series: int, frames: Sequence[int]) -> Path:
+    """Have the simulation write its own exact sum over some frames; return the file.
+
+    Raises
+    ------
+    UserError
+        When it cannot.
+    """
+    output, asked = demo.folder / "truth_sum.npz", demo.folder / "truth" / "asked_frames.txt"
+    asked.write_text(",".join(map(str, frames)), encoding="utf-8")
+    command = ["-m", "sim.truth", str(demo.truth), "--series", str(series), "--frames", f"@{asked}"]
+    done = subprocess.run(
+        [sys.executable, *command, "--output", str(output)], capture_output=True, text=True, timeout=600, check=False
+    )
+    if done.returncode:
+        raise UserError(f"the simulation's own sum cannot be had: {done.stderr.strip()[-400:]}")
+    return output
