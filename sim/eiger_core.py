@@ -77,10 +77,12 @@ class EigerCore:
         self._dropping = False
         self._arm: Arm | None = None
         self._files: SeriesFiles | None = None
+        self._all_files: list[SeriesFiles] = []
         self._truth: TruthRecorder | None = None
         self._frame = 0
         self._triggers = 0
         self._zero = 0.0
+        self._streamed = False
         self.state: State = "idle"
         self.series = 0
         self.error = ""
@@ -91,6 +93,13 @@ class EigerCore:
     def files(self) -> SeriesFiles | None:
         """Files of the running or last series."""
         return self._files
+
+    def clear_files(self) -> None:
+        """Delete the files of all series of this run; others in the folder are not the detector's."""
+        for files in self._all_files:
+            for path in (files.master, *files.paths):
+                path.unlink(missing_ok=True)
+        self._all_files.clear()
 
     def warm_up(self) -> None:
         """Compile everything a frame needs."""
@@ -121,6 +130,9 @@ class EigerCore:
         except BaseException:
             self.state = "idle"
             raise
+        if self._stop.is_set():
+            self.state = "idle"
+            raise RuntimeError("detector was aborted while it was armed; arm it again")
         self.state = "ready"
         return self.series
 
@@ -148,7 +160,7 @@ class EigerCore:
             return
         self._arm = None
         await self._flush()
-        await self._in_worker(self._close_series, [])
+        self._tell(await self._in_worker(self._close_series, []))
         self.state = "idle"
 
     async def abort(self) -> None:
@@ -160,7 +172,7 @@ class EigerCore:
         self._dropping = True
         self.state = "idle"
         await self._flush()
-        await self._in_worker(self._close_series, self.sender.forget_images(self.series))
+        self._tell(await self._in_worker(self._close_series, self.sender.forget_images(self.series)))
 
     async def pause_until(self, when: float) -> bool:
         """Wait until the simulated time `when`; False when the series is aborted before."""
@@ -243,15 +255,19 @@ class EigerCore:
         if not future.cancelled() and (error := future.exception()):
             self.error = f"{type(error).__name__}: {error}"
             return
-        if not future.cancelled() and (count := future.result()):
+        if not future.cancelled():
+            self._tell(future.result())
+
+    def _tell(self, count: int) -> None:
+        if count:
             self.on_readable(count)
 
     async def _flush(self) -> None:
         if self._pending:
             await asyncio.wait(set(self._pending))
 
-    async def _in_worker(self, call: Callable[..., None], *arguments: Any) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._worker, call, *arguments)
+    async def _in_worker(self, call: Callable[..., int], *arguments: Any) -> int:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, call, *arguments)
 
     # In the worker thread:
 
@@ -276,7 +292,7 @@ class EigerCore:
         out = self._faults.apply(message)
         return sum(self.sender.put(one) and one.frame == message.frame for one in out)
 
-    def _open_series(self, request: Arm, config: dict[str, Any]) -> None:
+    def _open_series(self, request: Arm, config: dict[str, Any]) -> int:
         mask = pixels(self.source.geometry.name).mask
         self._files, self._truth = None, None
         if request.filewriter:
@@ -287,6 +303,7 @@ class EigerCore:
                 config=config,
                 pixel_mask=mask,
             )
+            self._all_files.append(self._files)
         if self._settings.truth is not None:
             self._truth = TruthRecorder(self.source, self._settings, self.series, config)
         if request.stream:
@@ -296,12 +313,13 @@ class EigerCore:
                 )
             )
         self._streamed = request.stream
+        return 0
 
-    def _close_series(self, lost: list[int]) -> None:
-        if self._files is not None and (count := self._files.close()):
-            self.on_readable(count)
+    def _close_series(self, lost: list[int]) -> int:
+        readable = self._files.close() if self._files is not None else 0
         if self._truth is not None:
             self._truth.not_sent(lost)
             self._truth.write()  # before the end of the series goes out: who sees the end can read the truth
         if self._streamed:
             self._send(end_message(self.series))
+        return readable
