@@ -30,8 +30,13 @@ logger = logging.getLogger(__name__)
 class Detector(Protocol):
     """What the server needs of the detector's IOC."""
 
-    pvdb: dict[str, Any]
-    stream_endpoint: str
+    @property
+    def pvdb(self) -> dict[str, Any]:
+        """PVs by name."""
+
+    @property
+    def stream_endpoint(self) -> str:
+        """Where the stream is served."""
 
     async def close(self) -> None:
         """Stop sending and close files."""
@@ -114,7 +119,7 @@ def _detector(beamline: Beamline) -> Detector | None:
         return None
     from sim.eiger import build_detector
 
-    return build_detector(beamline)  # type: ignore[no-any-return]
+    return build_detector(beamline)
 
 
 async def serve(settings: SimSettings, ports: Ports, ready: Callable[[dict[str, Any]], None]) -> None:
@@ -134,26 +139,31 @@ async def serve(settings: SimSettings, ports: Ports, ready: Callable[[dict[str, 
     OSError
         If the wanted port is taken.
     """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    if settings.with_parent:
+        loop.add_reader(sys.stdin.fileno(), _end_with_input, stop)
     server = Server(Beamline(settings))
     context = PromptContext(server.pvdb, [LOOPBACK])
-    loop = asyncio.get_running_loop()
-    running = asyncio.create_task(context.run(startup_hook=_announcer(context, server, ports, ready)))
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, running.cancel)
-    if settings.with_parent:
-        loop.add_reader(sys.stdin.fileno(), _end_with_input, running)
     try:
+        running = asyncio.create_task(context.run(startup_hook=_announcer(context, server, ports, ready)))
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
     finally:
         await server.close()
 
 
-def _end_with_input(running: asyncio.Task[None]) -> None:
+def _end_with_input(stop: asyncio.Event) -> None:
     """End when the other side of standard input is gone; what it says does not matter."""
     if not os.read(sys.stdin.fileno(), 4096):
         asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
-        running.cancel()
+        stop.set()
 
 
 def _announcer(context: Context, server: Server, ports: Ports, ready: Callable[[dict[str, Any]], None]):
