@@ -93,7 +93,7 @@ def running_beamline(
             names = ("ca_server_port", "repeater_port", "prefix", "detector", "sample", "speed", "seed")
             yield SimulatedBeamline(
                 **{name: ready[name] for name in names},  # type: ignore[arg-type]
-                stream=str(ready.get("stream", "")),
+                stream=str(ready["stream"]),
                 files=Path(str(ready["files"])),
                 truth=truth,
             )

@@ -2,14 +2,13 @@
 
 import asyncio
 import contextlib
-import importlib.util
 import logging
 import os
 import signal
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from caproto.asyncio.server import Context
 from caproto.server import PVGroup
@@ -18,6 +17,7 @@ from sim.attenuator import AttenuatorIOC
 from sim.beam_stop import BeamStopIOC
 from sim.beamline import Beamline
 from sim.controls import ControlsIOC
+from sim.eiger import build_detector
 from sim.ports import LOOPBACK, Ports
 from sim.settings import SimSettings
 from sim.shutter import ShutterIOC
@@ -25,21 +25,6 @@ from sim.stage import StageIOC
 from sim.storage_ring import StorageRingIOC
 
 logger = logging.getLogger(__name__)
-
-
-class Detector(Protocol):
-    """What the server needs of the detector's IOC."""
-
-    @property
-    def pvdb(self) -> dict[str, Any]:
-        """PVs by name."""
-
-    @property
-    def stream_endpoint(self) -> str:
-        """Where the stream is served."""
-
-    async def close(self) -> None:
-        """Stop sending and close files."""
 
 
 class PromptContext(Context):
@@ -79,14 +64,14 @@ class Server:
         self.attenuator = AttenuatorIOC(prefix, attenuator=beamline.attenuator, clock=clock)
         self.beam_stop = BeamStopIOC(prefix, beam_stop=beamline.beam_stop, clock=clock)
         self.controls = ControlsIOC(prefix, beamline=beamline, refresh=self.refresh)
-        self.detector = _detector(beamline)
+        self.detector = build_detector(beamline)
 
     @property
     def pvdb(self) -> dict[str, Any]:
         """Every PV by name."""
         groups: list[PVGroup] = [self.stage, self.ring, self.shutter, self.attenuator, self.beam_stop, self.controls]
         pvdb = {name: channel for group in groups for name, channel in group.pvdb.items()}
-        return pvdb | (dict(self.detector.pvdb) if self.detector is not None else {})
+        return pvdb | self.detector.pvdb
 
     async def refresh(self) -> None:
         """Post what changed without a put."""
@@ -96,8 +81,9 @@ class Server:
     def description(self, ports: Ports) -> dict[str, Any]:
         """The ready line."""
         settings = self.beamline.settings
-        ready = {"ready": True, "stream": self.detector.stream_endpoint} if self.detector else {"ready": True}
-        return ready | {
+        return {
+            "ready": True,
+            "stream": self.detector.stream_endpoint,
             "ca_server_port": ports.server,
             "repeater_port": ports.repeater_port,
             "prefix": settings.prefix,
@@ -110,16 +96,7 @@ class Server:
 
     async def close(self) -> None:
         """Close the detector."""
-        if self.detector is not None:
-            await self.detector.close()
-
-
-def _detector(beamline: Beamline) -> Detector | None:
-    if importlib.util.find_spec("sim.eiger") is None:
-        return None
-    from sim.eiger import build_detector
-
-    return build_detector(beamline)
+        await self.detector.close()
 
 
 async def serve(settings: SimSettings, ports: Ports, ready: Callable[[dict[str, Any]], None]) -> None:
