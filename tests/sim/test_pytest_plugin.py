@@ -42,7 +42,7 @@ def test_the_page_works_as_written(tmp_path):
     (tmp_path / "sim" / "__main__.py").write_text("raise SystemExit('the wrong sim')")
     done = run_pytest(tmp_path, "--import-mode=importlib", "--rootdir", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 passed" in done.stdout
+    assert "3 passed" in done.stdout
     assert "caRepeater" not in done.stdout + done.stderr
 
 
