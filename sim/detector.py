@@ -155,6 +155,6 @@ def pixel_type(count_time_s: float) -> np.dtype[np.unsignedinteger]:
 
 
 def count_cutoff(count_time_s: float) -> int:
-    """Largest count a pixel can show, after the count-rate correction: 2e6 /s, and below the values that flag errors."""
+    """Largest count a pixel can show after the count-rate correction: 2e6 /s, and below the two flag values."""
     flagged = int(np.iinfo(pixel_type(count_time_s)).max) - 1
     return min(flagged - 1, max(1, int(2e6 * count_time_s)))

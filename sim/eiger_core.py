@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import datetime
+import datetime as dt
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -205,7 +205,7 @@ class EigerCore:
             "count_time": request.count_time,
             "countrate_correction_applied": True,
             "countrate_correction_count_cutoff": count_cutoff(request.count_time),
-            "data_collection_date": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+            "data_collection_date": dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"),
             "description": geometry.description,
             "detector_distance": request.detector_distance,
             "detector_number": geometry.serial_number,
@@ -278,9 +278,7 @@ class EigerCore:
         image = encode(frame, request.compression)
         sent = 0
         if request.stream:
-            message = image_message(
-                exposure.series, exposure.frame, image, times_ns, appendix=request.image_appendix
-            )
+            message = image_message(exposure.series, exposure.frame, image, times_ns, appendix=request.image_appendix)
             sent = self._send(message)
         readable = self._files.add(image) if self._files is not None else 0
         if self._truth is not None:

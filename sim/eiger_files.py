@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from sim.wire import EncodedImage
 
 MAX_NAME = 200
+MAX_LINKS = 10_000
+"""External links in a master at most; a series that may grow for ever announces absurd numbers."""
 
 
 def file_stem(pattern: str, series: int) -> str:
@@ -30,7 +32,9 @@ def file_stem(pattern: str, series: int) -> str:
     stem = pattern.replace("$id", str(series))
     parts = Path(stem).parts
     if not stem or len(stem) > MAX_NAME or Path(stem).is_absolute() or ".." in parts or "\0" in stem:
-        raise ValueError(f"FWNamePattern must be a name of 1 to {MAX_NAME} characters inside the folder, got {pattern!r}")
+        raise ValueError(
+            f"FWNamePattern must be a name of 1 to {MAX_NAME} characters inside the folder, got {pattern!r}"
+        )
     return stem
 
 
@@ -129,7 +133,7 @@ class SeriesFiles:
         aside = self.master.with_suffix(".h5.part")
         with h5py.File(aside, "w", libver=("earliest", "v110")) as file:
             _groups(file)
-            files = -(-self._total // self._per_file) if self._per_file else 1
+            files = min(MAX_LINKS, -(-self._total // self._per_file)) if self._per_file else 1
             for number in range(1, files + 1):
                 name = self._data_path(number).name
                 file[f"/entry/data/data_{number:06d}"] = h5py.ExternalLink(name, "/entry/data/data")
@@ -203,6 +207,4 @@ def _detector(group: h5py.Group, config: Mapping[str, Any], pixel_mask: NDArray[
         specific[name] = config[name]
     packed = hdf5plugin.Bitshuffle(cname="lz4")
     specific.create_dataset("pixel_mask", data=pixel_mask, chunks=pixel_mask.shape, **packed)
-    specific.create_dataset(
-        "flatfield", data=np.ones(pixel_mask.shape, np.float32), chunks=pixel_mask.shape, **packed
-    )
+    specific.create_dataset("flatfield", data=np.ones(pixel_mask.shape, np.float32), chunks=pixel_mask.shape, **packed)

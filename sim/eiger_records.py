@@ -75,7 +75,8 @@ def group_class(records: list[Record]) -> type[PVGroup]:
             namespace[f"{record.name}_RBV"] = _property(
                 record, f"{record.name}_RBV", _INPUT[record.kind], readonly=True
             )
-    return type(PVGroup)("EigerRecords", (PVGroup,), namespace)
+    made: type[PVGroup] = type(PVGroup)("EigerRecords", (PVGroup,), namespace)
+    return made
 
 
 def _property(record: Record, name: str, record_type: str, *, readonly: bool) -> Any:
@@ -87,7 +88,13 @@ def _property(record: Record, name: str, record_type: str, *, readonly: bool) ->
     elif record.kind == "text":
         metadata = {"max_length": record.length}
     return pvproperty(
-        name=name, value=record.value, dtype=_TYPES[record.kind], record=record_type, read_only=readonly, **metadata
+        name=name,
+        value=record.value,
+        dtype=_TYPES[record.kind],
+        record=record_type,
+        read_only=readonly,
+        alarm_group=name,  # of its own: records without one share a single alarm
+        **metadata,
     )
 
 

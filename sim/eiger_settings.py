@@ -1,5 +1,6 @@
 """What the driver does when a setting is written: linked times, energies, modes and paths."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ class Settings:
                 for word, suffix in (("start", "Start"), ("increment", "Incr"))
             },
             stream=enabled("StreamEnable"),
-            header_detail=("all", "basic", "none")[self._board.index("StreamHdrDetail_RBV")],  # type: ignore[arg-type]
+            header_detail=("all", "basic", "none")[self._board.index("StreamHdrDetail_RBV")],
             header_appendix=str(get("StreamHdrAppendix")),
             image_appendix=str(get("StreamImgAppendix")),
             filewriter=enabled("FWEnable"),
@@ -139,7 +140,7 @@ class Settings:
         """Gets a trailing slash, as every areaDetector path does."""
         if path and not path.endswith("/"):
             path += "/"
-        await self._board.post("FilePathExists_RBV", int(bool(path) and Path(path).is_dir()))
+        await self._board.post("FilePathExists_RBV", int(bool(path) and os.path.isdir(path)))
         return path
 
     async def _switch_state(self, record: str, value: str) -> str:

@@ -1,7 +1,7 @@
 """Every way the stream can go wrong, by name.
 
 A fault sits between the detector and its sender and turns each message into none, one or several. Which frames it hits
-follows from the seed. Arguments: *frames* are frame numbers (``3,7``) or a part of all frames (``0.1``, drawn at random).
+follows from the seed. Where the argument is *frames*: their numbers (``3,7``), or a part of all (``0.1``), drawn at random.
 """
 
 import json
@@ -86,7 +86,7 @@ def _pick(argument: str, seed: int) -> Pick:
             raise ValueError("a part must be above 0 and at most 1")
         return lambda series, frame: int(frame_key(seed, series, frame, 77)) < part * 2.0**64
     numbers = {int(number) for number in argument.split(",")}
-    return lambda series, frame: frame in numbers
+    return lambda _series, frame: frame in numbers
 
 
 def _on_images(change: Callable[[WireMessage, int], list[WireMessage]]) -> Callable[[str, int], Act]:
@@ -144,7 +144,8 @@ def _of_kind(kind: str) -> Callable[[str, int], Act]:
 
 def _reorder(argument: str, seed: int) -> Act:
     """Each chosen image comes after its successor (or right before the end)."""
-    pick, held = _pick(argument, seed), []
+    pick = _pick(argument, seed)
+    held: list[WireMessage] = []
 
     def act(message: WireMessage) -> list[WireMessage]:
         if message.frame is not None and not held and pick(message.series, message.frame):
@@ -157,7 +158,8 @@ def _reorder(argument: str, seed: int) -> Act:
 
 
 def _late_header(argument: str, _seed: int) -> Act:
-    after, held, seen = int(argument), [], [0]
+    after, seen = int(argument), [0]
+    held: list[WireMessage] = []
 
     def act(message: WireMessage) -> list[WireMessage]:
         if message.kind == "header":
@@ -174,7 +176,8 @@ def _late_header(argument: str, _seed: int) -> Act:
 
 
 def _early_end(argument: str, _seed: int) -> Act:
-    last, ended = int(argument), set()
+    last = int(argument)
+    ended: set[int] = set()
 
     def act(message: WireMessage) -> list[WireMessage]:
         if message.kind == "header" or message.series not in ended:

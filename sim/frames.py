@@ -66,7 +66,7 @@ class FrameSource:
     @property
     def valid(self) -> NDArray[np.bool_]:
         """Pixels outside the detector's own mask, shape (rows, columns)."""
-        return np.asarray(self.codes % 3 == 0)
+        return np.asarray(self.codes < poisson.MASKED_MAX)
 
     def place(self, exposure: Exposure) -> Place:
         """What lay under the beam at mid exposure."""

@@ -11,8 +11,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-ACTIVE, MASKED_MAX, MASKED_SECOND, SHADOW = 0, 1, 2, 3
-"""Codes of a pixel: counts; always at the type's maximum; at the maximum - 1; counts unless the beam stop is in."""
+ACTIVE, SHADOW, MASKED_MAX, MASKED_SECOND = 0, 1, 2, 3
+"""Codes of a pixel: counts; counts unless the beam stop is in; always at the type's maximum; at the maximum - 1."""
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _M1, _M2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -113,7 +113,7 @@ def add_scattering(
         inside_row = 0 <= source_row < rows
         for col in range(cols):
             code = codes[row, col]
-            if code == MASKED_MAX or code == MASKED_SECOND:
+            if code >= MASKED_MAX:
                 continue
             mean = dark
             source_col = col - shift_col
@@ -158,7 +158,7 @@ def add_streak(
             last = int(max(0.0, min(float(cols), math.floor(middle + half) + 1.0)))
         for col in range(first, last):
             code = codes[row, col]
-            if code == MASKED_MAX or code == MASKED_SECOND or (stop_in and code == SHADOW):
+            if code >= MASKED_MAX or (stop_in and code == SHADOW):
                 continue
             x = col - center_col
             across = x * along_row - y * along_col
@@ -177,11 +177,11 @@ def add_spot(
 ) -> None:
     """Add Poisson draws of a Gaussian spot of `photons` in total, beam stop or not."""
     rows, cols = counts.shape
-    reach = int(math.ceil(8.0 * sigma))
+    reach = math.ceil(8.0 * sigma)
     for row in range(max(0, int(center_row) - reach), min(rows, int(center_row) + reach + 1)):
         for col in range(max(0, int(center_col) - reach), min(cols, int(center_col) + reach + 1)):
             code = codes[row, col]
-            if code == MASKED_MAX or code == MASKED_SECOND:
+            if code >= MASKED_MAX:
                 continue
             square = (row - center_row) ** 2 + (col - center_col) ** 2
             mean = photons * math.exp(-0.5 * square / sigma**2) / (2.0 * math.pi * sigma**2)
@@ -221,10 +221,10 @@ def add_to_sum(
         last = min(first + _BLOCK, values.size)
         over = 0
         for i in range(first, last):  # without branches; stores under a mask made this 60 times slower
-            active = code[i] != MASKED_MAX and code[i] != MASKED_SECOND
+            active = code[i] < MASKED_MAX
             over += active and values[i] >= limit
             totals[i] += np.uint64(values[i]) * step if active and values[i] < limit else np.uint64(0)
         if over:
             for i in range(first, last):
-                if code[i] != MASKED_MAX and code[i] != MASKED_SECOND and values[i] >= limit:
+                if code[i] < MASKED_MAX and values[i] >= limit:
                     refused[i] += np.uint32(step)

@@ -191,4 +191,5 @@ def _beam_across(
     slant = np.ones(max(1, round(abs(tilt) * beam_um[1] / step)))
     profile = np.convolve(blurred, slant / slant.size, mode="same")
     below = np.cumsum(profile)
-    return offsets, profile / profile.max(), (below - below[0]) / (below[-1] - below[0])
+    light = np.asarray(profile / profile.max(), np.float64)
+    return np.asarray(offsets), light, np.asarray((below - below[0]) / (below[-1] - below[0]), np.float64)

@@ -259,7 +259,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("folder", type=Path, help="what --truth was given")
     parser.add_argument("--series", type=int, required=True)
-    parser.add_argument("--frames", required=True, help="0-5,9,12; @FILE reads them from a file, @- from standard input")
+    parser.add_argument(
+        "--frames", required=True, help="0-5,9,12; @FILE reads them from a file, @- from standard input"
+    )
     parser.add_argument("--output", type=Path, required=True, help="npz file: sum, excluded, frames")
     given = parser.parse_args(arguments)
     try:

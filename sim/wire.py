@@ -1,7 +1,7 @@
 """Messages of DECTRIS stream v1, byte for byte as the vendor documents them (SIMPLON API 1.6, stream interface).
 
-Shapes are [width, height]. The blob of ``bsN-lz4<`` is a 12-byte header (big-endian uint64 size, uint32 block size, both
-in bytes), then the bitshuffle library's LZ4 blocks; that of ``lz4<`` is one bare LZ4 block.
+Shapes are [width, height]. The blob of ``bsN-lz4<`` is a 12-byte header (big-endian uint64 size, uint32 block size, in
+bytes), then the bitshuffle library's LZ4 blocks; that of ``lz4<`` is one bare LZ4 block.
 """
 
 import hashlib
