@@ -20,7 +20,7 @@ STOP_RADIUS_PX = 28.3
 BACKGROUND_RATIO = 0.45
 """Total of an empty membrane over that of a frame with sample."""
 HALO_POWER = 4
-"""Fall of the halo: gentle beside the beam stop; far out, as q^-8, faster than the particles, whose fringes then show."""
+"""Fall of the halo: gentle beside the beam stop; far out, as q^-8, faster than the particles, whose fringes show."""
 STREAK_CHI2 = 150.0
 """chi^2 over its degrees of freedom that the streak of a beam half on an edge adds to a frame with sample."""
 STREAK_SIGMA_PX = 1.5

@@ -1,5 +1,6 @@
 """What the driver does when a setting is written: linked times, energies, modes and paths."""
 
+import asyncio
 import os
 import shutil
 from pathlib import Path
@@ -140,7 +141,8 @@ class Settings:
         """Gets a trailing slash, as every areaDetector path does."""
         if path and not path.endswith("/"):
             path += "/"
-        await self._board.post("FilePathExists_RBV", int(bool(path) and os.path.isdir(path)))
+        exists = await asyncio.to_thread(os.path.isdir, path)
+        await self._board.post("FilePathExists_RBV", int(exists))
         return path
 
     async def _switch_state(self, record: str, value: str) -> str:

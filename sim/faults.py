@@ -1,7 +1,7 @@
 """Every way the stream can go wrong, by name.
 
 A fault sits between the detector and its sender and turns each message into none, one or several. Which frames it hits
-follows from the seed. Where the argument is *frames*: their numbers (``3,7``), or a part of all (``0.1``), drawn at random.
+follows from the seed. Where the argument is *frames*: numbers (``3,7``), or a part of all (``0.1``), drawn at random.
 """
 
 import json

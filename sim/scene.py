@@ -151,7 +151,7 @@ class Scene:
 
     def _make_cell(self, i: int, j: int) -> Cell:
         rng = np.random.Generator(np.random.PCG64([self._seed, 2, i + 2**20, j + 2**20]))
-        r = rng.random(9)
+        r = rng.random(9).tolist()
         present = (i, j) == (0, 0) or r[6] < 0.5
         return Cell(
             # a quarter of the cell at most off its middle keeps patches clear of the ribs

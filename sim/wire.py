@@ -6,10 +6,14 @@ bytes), then the bitshuffle library's LZ4 blocks; that of ``lz4<`` is one bare L
 
 import hashlib
 import json
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+
+# Before the library loads: on a busy machine its threads wait for one another, and a frame of 15 ms takes seconds.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import bitshuffle
 import lz4.block
