@@ -79,11 +79,12 @@ class Reconstruction(_Section):
     )
     timeout_s: float = Field(300.0, gt=0)
     object_diameter_m: float | None = Field(None, gt=0, description="expected outer diameter; default: estimated")
-    width_px: int = Field(975, ge=15, description="unbinned width of the array cut around the centre")
-    bin: int = Field(3, ge=1, le=16)
-    reduce: int = Field(5, ge=1, le=32, description="further odd binning at the same real-space pixel")
-    speckle_px: float = Field(151.0, gt=0, description="unbinned diameter removed at the centre")
+    width_px: int | None = Field(None, ge=15, description="unbinned width used about the centre; default: automatic")
+    binning: int = Field(3, ge=1, le=31, description="odd; the paper's 3 x 3")
+    reduction: int | None = Field(None, ge=1, le=63, description="further odd binning; default: automatic")
+    central_px: float = Field(151.0, gt=0, description="unbinned diameter of the removed central speckle")
     background: Literal["azimuthal", "raw", "none"] = "azimuthal"
+    negative: Literal["bins", "pixels"] = "bins"
     algorithm: Literal["hio", "ghio"] = "hio"
     seeds: int = Field(100, ge=1, le=10_000)
     iterations: int = Field(1000, ge=1, le=1_000_000)

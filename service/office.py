@@ -1,5 +1,6 @@
 """What happens to a series behind the sums: snapshots on disk and images, each in a thread of its own."""
 
+import math
 import threading
 import time
 from collections import deque
@@ -261,7 +262,11 @@ def imaging_job(series: Series) -> ImagingJob | str:
     for name in ("wavelength_m", "distance_m", "pixel_size_m"):
         if not (getattr(part, name) or getattr(header, name)):
             return f"the stream's header does not say {name}; give it as detector.{name}"
-    window = window_about(series.beam_center, settings.width_px + _WINDOW_MARGIN_PX, series.shape)
+    wavelength = part.wavelength_m or header.wavelength_m or 0.0
+    distance = part.distance_m or header.distance_m or 0.0
+    pixel = part.pixel_size_m or header.pixel_size_m or 0.0
+    width = settings.width_px or _automatic_width(settings.object_diameter_m, wavelength * distance / pixel)
+    window = window_about(series.beam_center, width + _WINDOW_MARGIN_PX, series.shape)
     origin = (int(window[0].start), int(window[1].start))
     row, col = series.beam_center
     return ImagingJob(
@@ -270,11 +275,16 @@ def imaging_job(series: Series) -> ImagingJob | str:
         valid=series.valid[window],
         center=(row - origin[0], col - origin[1]),
         origin=origin,
-        wavelength_m=part.wavelength_m or header.wavelength_m or 0.0,
-        distance_m=part.distance_m or header.distance_m or 0.0,
-        pixel_size_m=part.pixel_size_m or header.pixel_size_m or 0.0,
+        wavelength_m=wavelength,
+        distance_m=distance,
+        pixel_size_m=pixel,
         settings=settings.model_dump(),
     )
+
+
+def _automatic_width(diameter_m: float | None, speckle_of_a_metre_px: float) -> int:
+    """Return at least the width, px, that the preparation may choose when none is given."""
+    return 1000 if diameter_m is None else max(1000, math.ceil(15 * speckle_of_a_metre_px / diameter_m))
 
 
 def series_file(folder: Folder) -> SeriesFile | None:

@@ -138,10 +138,6 @@ def _label_rows(confusion: dict[tuple[str, str], int], clear: Counter[tuple[str,
 
 
 def _imaging_rows(entry: h5py.Group, books: dict[str, Any]) -> list[Row]:
-    from processing.metrics import compare_to_model
-
-    from processing.models import sample
-
     if "prepared" not in entry:
         return [Row(what="image", ours="none", wanted="one", reached=False)]
     facts, true = entry["prepared"].attrs, books["beam_center"]
@@ -149,6 +145,10 @@ def _imaging_rows(entry: h5py.Group, books: dict[str, Any]) -> list[Row]:
     rows = [Row(what="centre error", ours=f"{off:.3f} px", wanted="at most 0.25 px", reached=off <= 0.25)]
     if "reconstruction" not in entry:
         return [*rows, Row(what="image", ours="none", wanted="one", reached=False)]
+    from processing.metrics import compare_to_model
+
+    from processing.models import sample
+
     group = entry["reconstruction"]
     scores = compare_to_model(group["image"][()], float(group["image"].attrs["pixel_size_m"]), sample(books["sample"]))
     frames = int(entry["sum/frames"][()])

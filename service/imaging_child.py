@@ -1,0 +1,108 @@
+"""The child process that prepares and phases: `python -m service.imaging_child FOLDER`.
+
+Reads `job.json` and `input.npz`, writes `result.npz` and, last, `result.json`. It opens nothing else.
+"""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from processing.geometry import Geometry
+from processing.phase import CannotPhaseError, PhaseSettings, Reconstruction, reconstruct
+from processing.prepare import CannotPrepareError, Prepared, PrepareSettings, SummedPattern, prepare
+
+_PREPARE_NAMES = ("width_px", "binning", "reduction", "central_px", "background", "negative", "object_diameter_m")
+_PHASE_NAMES = ("algorithm", "seeds", "iterations", "generations", "seed", "object_diameter_m")
+
+
+def main(folder: Path) -> None:
+    """Carry out the job in a folder."""
+    job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    with np.load(folder / "input.npz", allow_pickle=False) as stored:
+        arrays = dict(stored)
+    facts, results = carry_out(job, arrays)
+    if results:
+        np.savez(folder / "result.npz", allow_pickle=False, **results)
+    (folder / "result.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def carry_out(job: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Prepare and phase; return what to say and the arrays.
+
+    Parameters
+    ----------
+    job : dict
+        As `service.imaging.write_job` writes it.
+    arrays : dict
+        Likewise.
+
+    Returns
+    -------
+    facts, results : dict
+        `facts` holds "refused" when there is nothing to prepare.
+    """
+    geometry = Geometry(
+        wavelength_m=job["wavelength_m"],
+        distance_m=job["distance_m"],
+        pixel_m=job["pixel_size_m"],
+        center=(job["center"][0], job["center"][1]),
+    )
+    settings = job["settings"]
+    try:
+        prepared = prepare(
+            SummedPattern(counts=arrays["accepted"], frames=job["frames"], excluded=arrays["accepted_excluded"]),
+            arrays["valid"] != 0,
+            geometry,
+            PrepareSettings(**{name: settings[name] for name in _PREPARE_NAMES}),
+            background=SummedPattern(
+                counts=arrays["background"], frames=job["background_frames"], excluded=arrays["background_excluded"]
+            ),
+        )
+    except CannotPrepareError as error:
+        return {"refused": str(error)}, {}
+    facts: dict[str, Any] = {"prepared": _facts_of(prepared, job["origin"]), "warnings": list(prepared.warnings)}
+    results: dict[str, NDArray[Any]] = {
+        "amplitude": prepared.amplitude,
+        "amplitude_valid": prepared.valid.astype(np.uint8),
+        "prtf": np.zeros(0),
+        "q": np.zeros(0),
+    }
+    chosen = PhaseSettings(**{name: settings[name] for name in _PHASE_NAMES}, workers=job["workers"])
+    try:
+        image = reconstruct(prepared, chosen)
+    except CannotPhaseError as error:
+        return {**facts, "message": str(error)}, results
+    facts |= _facts_of_image(image)
+    facts["warnings"] = [*prepared.warnings, *image.warnings]
+    return facts, results | {"image": image.image, "prtf": image.prtf, "q": image.q_per_m}
+
+
+def _facts_of(prepared: Prepared, origin: list[int]) -> dict[str, float | int]:
+    sigma = prepared.center_sigma_px
+    return {
+        "center_row": prepared.center[0] + origin[0],
+        "center_col": prepared.center[1] + origin[1],
+        "center_sigma_px": float("nan") if sigma is None else sigma,
+        "pixel_size_m": prepared.pixel_size_m,
+        "bin_px": prepared.bin_px,
+        "central_px": prepared.central_px,
+        "frames": prepared.frames,
+        "background_frames": prepared.background_frames,
+    }
+
+
+def _facts_of_image(image: Reconstruction) -> dict[str, Any]:
+    return {
+        "pixel_size_m": image.pixel_size_m,
+        "figures": {"resolution_m": image.resolution_m, "r_factor": image.r_factor},
+        "settings": asdict(image.settings),
+    }
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
