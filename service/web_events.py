@@ -115,7 +115,7 @@ class Feed:
             if not self._wanted.wait(1.0):
                 continue
             try:
-                count = self._source.wait_for_change(seen, 0.5)
+                count = self._source.wait_for_change(seen, STATUS_INTERVAL_S)
                 now = time.monotonic()
                 events = {}
                 if count != seen or now - told >= HEARTBEAT_S:
