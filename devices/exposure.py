@@ -163,6 +163,12 @@ class Witness:
                 self._looks[-1], exposure_s, self._ring.period_s, self._ring.injection_s
             )
 
+    def elapsed_s(self) -> float:
+        """Seconds between the first and the last look, by the countdown; NaN over an injection."""
+        with self._lock:
+            first, last = self._looks[0], self._looks[-1]
+        return first - last if first >= last > 0.0 else math.nan
+
     def verdict(self) -> str:
         """Say what spoilt the exposure, empty when nothing did."""
         with self._lock:

@@ -107,7 +107,8 @@ def ensemble_scan(
     @bpp.stage_decorator(detectors)
     @bpp.run_decorator(md=metadata)
     def scan() -> Plan:
-        yield from bps.declare_stream(*devices, name="primary")
+        # Declared once: repeated after a pause, it would make a second descriptor.
+        yield from bpp.rewindable_wrapper(bps.declare_stream(*devices, name="primary"), rewindable=False)
         for point in raster:
             yield from _point(devices, detector, stage, machine, point, exposure, margin, max_repeats)
 
@@ -190,7 +191,7 @@ def _expose(
     """Everything that a pause may make happen twice."""
     yield from bps.abs_set(detector.point, {"point": point.index, "x_um": point.x_um, "y_um": point.y_um}, wait=True)
     yield from bps.mv(stage.x, point.x_um, stage.y, point.y_um)
-    yield from gate(ring, exposure_s, margin_s)
+    yield from gate(ring, exposure_s, margin_s, overhead_s=detector.overhead_s)
     yield from bps.trigger(stage, group="in position", wait=True)
     yield from bps.trigger(detector, group="exposure", wait=True)
 

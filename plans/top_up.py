@@ -70,7 +70,9 @@ def check_fits(ring: StorageRing, exposure_s: float, margin_s: float = MARGIN_S)
     ring.gate.check_value(exposure_s + margin_s)
 
 
-def gate(ring: StorageRing, exposure_s: float, margin_s: float = MARGIN_S) -> Generator[Msg, Any, None]:
+def gate(
+    ring: StorageRing, exposure_s: float, margin_s: float = MARGIN_S, *, overhead_s: float = 0.0
+) -> Generator[Msg, Any, None]:
     """Wait until there is beam and the exposure fits before the next injection.
 
     The wait is a move of `ring.gate`, so that the RunEngine repeats it when it repeats the exposure after a pause. No
@@ -81,11 +83,16 @@ def gate(ring: StorageRing, exposure_s: float, margin_s: float = MARGIN_S) -> Ge
     ring : StorageRing
     exposure_s, margin_s : float
         Seconds of the machine's clock, as the countdown counts them.
+    overhead_s : float
+        What the last exposures took beyond their exposure, s; as much of it as fits between two injections is added.
 
     Raises
     ------
     BeamError
         When no window comes within `ring.gate.timeout_s`.
     """
-    yield from bps.abs_set(ring.gate, exposure_s + margin_s, group="gate")
+    needed = exposure_s + margin_s
+    room = ring.period_s - ring.injection_s - needed
+    # At most half of the room: a slow moment must not close the gate for good.
+    yield from bps.abs_set(ring.gate, needed + min(overhead_s, max(0.0, 0.5 * room)), group="gate")
     yield from bps.wait(group="gate")

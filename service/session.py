@@ -2,12 +2,12 @@
 
 import atexit
 import os
-import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from service.ca_repeater import LOOPBACK, Repeater
 from service.errors import NotReachedError
 from service.processes import Running
 
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from devices.beamline import Beamline
     from service.config import Settings
 
-LOOPBACK = "127.0.0.1"
-_held: list[socket.socket] = []
+_repeaters: list[Repeater] = []
 
 
 def apply_ca_environment(ports: Sequence[int], repeater_port: int | None = None) -> None:
@@ -30,8 +29,8 @@ def apply_ca_environment(ports: Sequence[int], repeater_port: int | None = None)
     ports : sequence of int
         Of the servers.
     repeater_port : int, optional
-        Where a repeater's place is taken already; without one, a socket is held here, so that the client library finds
-        its repeater's port in use and neither starts one nor warns that there is none.
+        Of a running repeater; without one, this process has its own, so that the client library neither starts one nor
+        warns that there is none.
 
     Raises
     ------
@@ -43,10 +42,8 @@ def apply_ca_environment(ports: Sequence[int], repeater_port: int | None = None)
             "EPICS settings must be made before the first PV is used, got a session that has PVs already"
         )
     if repeater_port is None:
-        holder = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        holder.bind((LOOPBACK, 0))
-        _held.append(holder)
-        repeater_port = int(holder.getsockname()[1])
+        _repeaters.append(Repeater())
+        repeater_port = _repeaters[-1].port
     for name in [name for name in os.environ if name.startswith("EPICS_CA")]:
         del os.environ[name]
     os.environ["EPICS_CA_ADDR_LIST"] = " ".join(f"{LOOPBACK}:{port}" for port in ports)
@@ -63,7 +60,7 @@ def _talks_already() -> bool:
 
 def point_at(sim: Running, live: Running) -> None:
     """Make this process a client of a simulation and a service that have just said they are ready."""
-    apply_ca_environment([sim.ready["ca_server_port"], live.ready["ca_server_port"]], sim.ready.get("repeater_port"))
+    apply_ca_environment([sim.ready["ca_server_port"], live.ready["ca_server_port"]])
 
 
 def build_session(
@@ -152,6 +149,13 @@ def keep_metadata(folder: Path) -> Any:
 
     folder.mkdir(parents=True, exist_ok=True)
     return HistoryDict(str(folder / "metadata.sqlite"))
+
+
+def close_channels() -> None:
+    """Let go of every PV, for the end of a program: then the client library does not complain that servers go away."""
+    epics = sys.modules.get("epics")
+    if epics is not None:
+        epics.ca.finalize_libca()
 
 
 def quiet_table() -> Any:
