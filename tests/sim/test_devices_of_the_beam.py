@@ -1,5 +1,6 @@
 """Shutter, attenuator, beam stop and ring over Channel Access."""
 
+import threading
 import time
 
 import pytest
@@ -16,8 +17,9 @@ def pv(xedm_beamline):
 
     def get(name):
         if name not in made:
-            made[name] = epics.PV(name, auto_monitor=True)
-            assert made[name].wait_for_connection(timeout=TIMEOUT_S), name
+            monitored = threading.Event()
+            made[name] = epics.PV(name, auto_monitor=True, callback=lambda **_: monitored.set())
+            assert monitored.wait(TIMEOUT_S), name
         return made[name]
 
     yield get
@@ -41,7 +43,6 @@ def wait_until(condition, words):
 
 def test_shutter_goes_through_opening_and_closing(pv):
     command, status = pv("25A:FS:Cmd"), pv("25A:FS:Sts")
-    status.get()
     seen = recorded(status)
     assert command.put("Open", wait=True, timeout=TIMEOUT_S) == 1
     wait_until(lambda: seen[-1:] == ["Open"], "did not open")
@@ -67,7 +68,7 @@ def test_attenuator_says_moving_then_the_achieved_transmission(pv):
 
 def test_attenuator_refuses_what_is_no_number(pv):
     wanted = pv("25A:ATT:Transmission")
-    before = wanted.get()
+    before = wanted.get(use_monitor=False)
     wanted.put(float("nan"), wait=True, timeout=TIMEOUT_S)
     assert wanted.get(use_monitor=False) == before
 
