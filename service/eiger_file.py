@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import hdf5plugin  # noqa: F401 - registers the filters of Eiger files
 import numpy as np
 from numpy.typing import NDArray
 
@@ -147,7 +148,5 @@ def _chunk(dataset: h5py.Dataset, index: int) -> tuple[str, bytes]:
 
 
 def _plain(dataset: h5py.Dataset, index: int) -> bytes:
-    import hdf5plugin  # noqa: F401 - registers the LZ4 and Zstandard filters
-
     pixels: NDArray[np.unsignedinteger] = dataset[index]
     return np.ascontiguousarray(pixels).astype(pixels.dtype.newbyteorder("<")).tobytes()
