@@ -187,7 +187,7 @@ class EigerCore:
         """Abort and end all threads."""
         await self.abort()
         self._worker.shutdown(wait=True)
-        await asyncio.to_thread(self.sender.drain, 1.0)
+        await asyncio.to_thread(self.sender.drain, 0.3)
         self.sender.close()
 
     def config(self, request: Arm) -> dict[str, Any]:

@@ -43,9 +43,7 @@ def total(source, frame):
 
 def ring_chi2(source, frame):
     g = source.geometry
-    radius = np.hypot(
-        np.arange(g.shape[0])[:, None] - g.header_row, np.arange(g.shape[1])[None, :] - g.header_col
-    )
+    radius = np.hypot(np.arange(g.shape[0])[:, None] - g.header_row, np.arange(g.shape[1])[None, :] - g.header_col)
     ring = frame[(radius >= 28.6) & (radius < 31.2) & source.valid].astype(float)
     ring = ring[ring < 2**32 - 2]
     return ((ring - ring.mean()) ** 2).sum() / ring.mean() / (ring.size - 1)

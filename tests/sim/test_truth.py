@@ -124,7 +124,7 @@ def test_command_says_what_is_wrong(recorded, tmp_path, capsys, arguments, words
 
 def test_books_of_another_format_are_refused(tmp_path):
     (tmp_path / "series_1.json").write_text(json.dumps({"format": 99}))
-    with pytest.raises(ValueError, match="format of .* must be 1, got 99"):
+    with pytest.raises(ValueError, match=r"format of .* must be 1, got 99"):
         read_books(tmp_path, 1)
 
 
