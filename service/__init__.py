@@ -1,0 +1,1 @@
+"""Processes: sockets, threads, clocks, files, the page, the PVs and the command line."""

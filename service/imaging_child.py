@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from processing.phase import CannotPhaseError, PhaseSettings, Reconstruction, reconstruct
 
 from processing.geometry import Geometry
-from processing.phase import CannotPhaseError, PhaseSettings, Reconstruction, reconstruct
 from processing.prepare import CannotPrepareError, Prepared, PrepareSettings, SummedPattern, prepare
 
 _PREPARE_NAMES = ("width_px", "binning", "reduction", "central_px", "background", "negative", "object_diameter_m")

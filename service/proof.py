@@ -146,7 +146,6 @@ def _imaging_rows(entry: h5py.Group, books: dict[str, Any]) -> list[Row]:
     if "reconstruction" not in entry:
         return [*rows, Row(what="image", ours="none", wanted="one", reached=False)]
     from processing.metrics import compare_to_model
-
     from processing.models import sample
 
     group = entry["reconstruction"]
