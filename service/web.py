@@ -22,7 +22,7 @@ from service.access import FAULT, Guard, Refusal, SteeringToken, audit, caller, 
 from service.errors import UserError
 from service.listen import LOOPBACK, listen_tcp, port_of
 from service.metrics_page import CONTENT_TYPE, Metrics
-from service.source import LiveSource
+from service.source import LiveSource, PreviewName
 from service.web_events import MAX_VIEWERS, PREVIEW_NAMES, Feed
 from service.web_gallery import Gallery, Hung
 
@@ -184,10 +184,11 @@ class _Pages:
     async def metrics(self, _: Request) -> Response:
         return Response(await asyncio.to_thread(self._metrics.page), headers={"Content-Type": CONTENT_TYPE})
 
-    async def events(self, _: Request) -> Response:
+    async def events(self, request: Request) -> Response:
+        kinds = [_kind_of(name) for name in request.query_params.getlist("what")[: len(PREVIEW_NAMES)]]
         if self._feed.viewers >= MAX_VIEWERS:
             raise Refusal(status=503, sentence=f"viewers must be at most {MAX_VIEWERS}, got one more; close a page")
-        return StreamingResponse(self._feed.stream(), media_type="text/event-stream")
+        return StreamingResponse(self._feed.stream(kinds or PREVIEW_NAMES), media_type="text/event-stream")
 
     async def picture(self, request: Request) -> Response:
         hung = await self._hung(request)
@@ -209,9 +210,7 @@ class _Pages:
         )
 
     async def _hung(self, request: Request) -> Hung:
-        what = request.query_params.get("what", "sum")
-        if what not in PREVIEW_NAMES:
-            raise Refusal(status=422, sentence=f"what must be one of {', '.join(PREVIEW_NAMES)}, got {what[:40]!r}")
+        what = _kind_of(request.query_params.get("what", "sum"))
         hung = await self._gallery.get(what)
         if hung is None:
             raise Refusal(status=404, sentence=f"there is no picture of {what} yet; ask again when frames have come")
@@ -241,6 +240,12 @@ class _Pages:
             if len(body) > MAX_BODY_BYTES:
                 raise Refusal(status=413, sentence=f"the body must be at most {MAX_BODY_BYTES} bytes; send less")
         return bytes(body)
+
+
+def _kind_of(what: str) -> PreviewName:
+    if what not in PREVIEW_NAMES:
+        raise Refusal(status=422, sentence=f"what must be one of {', '.join(PREVIEW_NAMES)}, got {what[:40]!r}")
+    return what
 
 
 def _settings_of(body: bytes) -> Mapping[str, object]:

@@ -5,7 +5,8 @@ import json
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import get_args
 
 from service.source import LiveSource, PreviewName
@@ -36,6 +37,7 @@ class Feed:
         self._versions: dict[str, int] = {}
         self._serial = 0
         self._viewers = 0
+        self._kinds: Counter[PreviewName] = Counter()
         self._closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed: asyncio.Condition | None = None
@@ -69,16 +71,20 @@ class Feed:
         if self._loop is not None and not self._loop.is_closed():
             asyncio.run_coroutine_threadsafe(self._publish({}), self._loop)
 
-    async def stream(self) -> AsyncIterator[str]:
-        """Yield events for one viewer, beginning with what is known now."""
+    async def stream(self, kinds: Sequence[PreviewName] = PREVIEW_NAMES) -> AsyncIterator[str]:
+        """Yield events for one viewer, beginning with what is known now; only of these pictures the versions are told.
+
+        A picture nobody looks at is never made: pooling a big sum or decoding a frame for it costs the service time.
+        """
         changed = self._changed
         if changed is None:
             raise RuntimeError("the feed must be started before it is streamed")
         self._viewers += 1
+        self._kinds.update(kinds)
         self._wanted.set()
         seen = self._serial
         try:
-            yield await asyncio.to_thread(self._first_event)
+            yield await asyncio.to_thread(self._first_event, kinds)
             while not self._stop.is_set():
                 async with changed:
                     while self._serial == seen and not self._stop.is_set():
@@ -89,15 +95,16 @@ class Feed:
                     yield fresh
         finally:
             self._viewers -= 1
+            self._kinds.subtract(kinds)
             if not self._viewers:
                 self._wanted.clear()
 
-    def _first_event(self) -> str:
-        status = self._source.status().model_dump_json()
-        return "retry: 2000\n\n" + _event("status", status) + _event("preview", json.dumps(self._picture_versions()))
+    def _first_event(self, kinds: Sequence[PreviewName]) -> str:
+        status = _event("status", self._source.status().model_dump_json())
+        return "retry: 2000\n\n" + status + _event("preview", json.dumps(self._picture_versions(kinds)))
 
-    def _picture_versions(self) -> dict[str, int]:
-        previews = {name: self._source.preview(name) for name in PREVIEW_NAMES}
+    def _picture_versions(self, kinds: Iterable[PreviewName]) -> dict[str, int]:
+        previews = {name: self._source.preview(name) for name in kinds}
         return {name: preview.version for name, preview in previews.items() if preview is not None}
 
     async def _publish(self, events: Mapping[str, str]) -> None:
@@ -133,7 +140,7 @@ class Feed:
             self._stop.wait(STATUS_INTERVAL_S)
 
     def _new_pictures(self) -> dict[str, str]:
-        versions = self._picture_versions()
+        versions = self._picture_versions(name for name in PREVIEW_NAMES if self._kinds[name] > 0)
         if versions == self._versions:
             return {}
         self._versions = versions

@@ -9,6 +9,7 @@ const RETRY_MS = 2000;
 const byId = (id) => document.getElementById(id);
 const put = (element, text) => { if (element.textContent !== text) element.textContent = text; };
 
+// Everything the page knows.
 const state = { status: null, versions: {}, heard: 0, received: -1, receivedAt: performance.now(), events: null, lost: false };
 
 const NAMES = { sum: "Sum", last: "Last frame", background: "Background" };
@@ -24,13 +25,12 @@ const image = new Picture(byId("image"), (numbers) => {
   return numbers ? `Reconstructed image ${words.imageWords(state.status)}` : "";
 });
 
-function describePattern(numbers) {
+function describePattern(numbers, what) {
   byId("pattern-scale").hidden = !numbers;
   if (!numbers) {
     put(byId("pattern-words"), "");
     return "";
   }
-  const what = chosen();
   const count = what === "last" ? "" : ` of ${words.number(numbers.frames)} ${numbers.frames === 1 ? "frame" : "frames"}`;
   put(byId("pattern-words"), `${NAMES[what]}${count}, log scale`);
   put(byId("pattern-low"), high(numbers.low));
@@ -187,7 +187,7 @@ function lose() {
 
 function connect() {
   state.events?.close();
-  const events = new EventSource("/events");
+  const events = new EventSource(`/events?what=${chosen()}&what=reconstruction`);
   state.events = events;
   events.addEventListener("status", (event) => {
     heard();
@@ -206,7 +206,9 @@ function connect() {
   });
 }
 
-for (const input of document.querySelectorAll("input[name=what]")) input.addEventListener("change", showPictures);
+for (const input of document.querySelectorAll("input[name=what]")) {
+  input.addEventListener("change", connect); // the service makes, and tells of, the pictures somebody looks at
+}
 setInterval(() => {
   showRunning();
   if (state.heard && performance.now() - state.heard > LOST_AFTER_MS) {

@@ -28,7 +28,7 @@ export class Picture {
       this.shown = null;
       this.empty.textContent = emptyWords;
       this.frame.replaceChildren(this.empty);
-      this.describe(null);
+      this.describe(null, what);
     } else {
       this.load();
     }
@@ -50,7 +50,7 @@ export class Picture {
       await image.decode();
       const answer = await fetch(`/preview.json?${query}`);
       if (answer.ok && this.what === what && this.wanted !== null) {
-        image.alt = this.describe(await answer.json());
+        image.alt = this.describe(await answer.json(), what);
         this.frame.replaceChildren(image);
         this.shown = version;
       }

@@ -208,6 +208,26 @@ def test_nobody_watching_costs_nothing(server, run):
     assert run.previews_made == before
 
 
+def test_only_pictures_somebody_looks_at_are_made(server, run):
+    run.start()
+    run.take()
+    asked = []
+    preview = run.preview
+    run.preview = lambda what: asked.append(what) or preview(what)
+    with httpx.Client() as client:
+        with client.stream("GET", f"{server.url}/events?what=last&what=reconstruction", timeout=10) as stream:
+            begun = time.monotonic()
+            for line in stream.iter_lines():
+                if line.startswith("data"):
+                    run.take()
+                    time.sleep(0.1)
+                if time.monotonic() - begun > 1.5:
+                    break
+        assert client.get(f"{server.url}/events?what=nothing").status_code == 422
+    assert set(asked) == {"last", "reconstruction"}
+    assert len(asked) >= 4
+
+
 def test_settings_need_the_right_to_steer(client, run, bearer):
     changes = {"screening.chi2_ratio_max": 1.9}
     refused = client.put("/settings", json=changes)
@@ -351,3 +371,11 @@ def test_stop_is_quick_with_viewers_and_the_port_is_free_again(run, tmp_path):
     for viewer in viewers:
         viewer.close()
     start_web(run, server.port, tmp_path / "token").stop()
+
+
+def test_every_address_is_in_the_reference(server):
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "http.md").read_text()
+    routes = server._server.config.app.app.routes
+    assert len(routes) >= 12
+    for route in routes:
+        assert route.path.replace("{name}", "...") in page
