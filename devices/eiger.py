@@ -13,7 +13,7 @@ from ophyd.status import DeviceStatus
 
 from devices.eiger_cam import BITSHUFFLE_LZ4, DATA_SOURCES, HEADER_DETAILS, INTERNAL_SERIES, EigerCam
 from devices.errors import DetectorError, FrameTimeoutError
-from devices.exposure import Exposure, SeriesPlan, Void, Witness
+from devices.exposure import Exposure, SeriesPlan, Void, VoidedExposure, Witness
 from devices.live_result import LiveResult
 from devices.shutter import FastShutter
 from devices.storage_ring import StorageRing
@@ -72,6 +72,7 @@ class Eiger(Device):
     point_index = Component(Signal, value=-1)
     valid = Component(Signal, value=0)
     void_reason = Component(Signal, value="", kind="omitted")
+    voided = Component(VoidedExposure, "", kind="omitted")
 
     def __init__(
         self,
@@ -187,6 +188,7 @@ class Eiger(Device):
             self._series = int(cam.sequence_id.get(use_monitor=False))
             self._triggered, self._in_flight, self._exposure = 0, None, None
             self.voids.clear()
+            self.voided.waiting.clear()
         self.series.put(self._series)
         self._await_header(self._series)
         if self.plan is not None and self.plan.points is not None:
@@ -394,8 +396,10 @@ class Eiger(Device):
         series, frame = self._series, exposure.frame
         if series is None or frame is None:
             return
+        void = Void(series=series, frame=frame, point=exposure.point, reason=exposure.void)
         with self._lock:
-            self.voids.append(Void(series=series, frame=frame, point=exposure.point, reason=exposure.void))
+            self.voids.append(void)
+            self.voided.waiting.append(void)
         self._book(series, frame, exposure, timeout_s)
         if self.plan is not None and self.plan.points is not None:
             self.live.expect(self.plan.points + len(self.voids))

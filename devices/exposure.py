@@ -2,13 +2,15 @@
 
 import math
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import dropwhile, pairwise
 from types import TracebackType
 from typing import Any, Self
 
-from ophyd import get_cl
+from ophyd import Component, Device, Signal, get_cl
+from ophyd.status import DeviceStatus
 
 from devices.shutter import FastShutter
 from devices.storage_ring import INVALID, StorageRing, beam_is_stored, window_is_open
@@ -90,6 +92,30 @@ class Void:
     frame: int
     point: int
     reason: str
+
+
+class VoidedExposure(Device):
+    """Void exposures for the documents, one at a time: each trigger shows the next one."""
+
+    series = Component(Signal, value=-1)
+    frame = Component(Signal, value=-1)
+    point_index = Component(Signal, value=-1)
+    reason = Component(Signal, value="")
+
+    def __init__(self, prefix: str = "", **kwargs: Any) -> None:
+        super().__init__(prefix, **kwargs)
+        self.waiting: deque[Void] = deque()
+
+    def trigger(self) -> DeviceStatus:
+        """Show the oldest void exposure that has not been shown."""
+        void = self.waiting.popleft()
+        self.series.put(void.series)
+        self.frame.put(void.frame)
+        self.point_index.put(void.point)
+        self.reason.put(void.reason)
+        status = DeviceStatus(self)
+        status.set_finished()
+        return status
 
 
 def spoilt_by_injection(countdowns: list[float]) -> bool:

@@ -70,6 +70,7 @@ class LiveResult(Device):
     resolution = Component(EpicsSignalRO, "Resolution", auto_monitor=True)
 
     point = Component(EpicsSignal, "Point", string=True, kind="omitted")
+    point_error = Component(EpicsSignalRO, "Point:Error", string=True, auto_monitor=True, kind="omitted")
     expected = Component(EpicsSignal, "Expected", kind="omitted")
     paused = Component(EpicsSignal, "Paused", kind="omitted")
 
@@ -106,10 +107,14 @@ class LiveResult(Device):
         Raises
         ------
         LiveServiceError
-            When the service does not take it in time.
+            When the service refuses it or does not take it in time.
         """
         note = {"series": series, "frame": frame, "point": point, "x_um": x_um, "y_um": y_um, "void": void}
-        self._tell(self.point, json.dumps(note), f"point {point} (series {series}, frame {frame})", timeout_s)
+        what = f"point {point} (series {series}, frame {frame})"
+        self._tell(self.point, json.dumps(note), what, timeout_s)
+        # Channel Access clients in Python report a refused write as completed.
+        if self.point_error.connected and (reason := self.point_error.get(use_monitor=False)):
+            raise LiveServiceError(f"live service must take {what}, got: {reason}")
 
     def expect(self, frames: int, timeout_s: float = BOOKING_TIMEOUT_S) -> None:
         """Tell the service how many exposures this series shall have.

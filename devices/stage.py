@@ -8,7 +8,7 @@ from typing import Any
 
 from ophyd import Component, Device, EpicsMotor, EpicsSignalRO, FormattedComponent
 from ophyd.status import DeviceStatus
-from ophyd.utils import InvalidState, StatusTimeoutError
+from ophyd.utils import InvalidState, LimitError, StatusTimeoutError
 
 from devices.errors import StageError
 
@@ -97,6 +97,23 @@ class PiezoAxis(EpicsMotor):
         self._excused = success
         self._halted.set()
         super().stop(success=success)
+
+    def check_value(self, pos: float) -> None:
+        """Refuse a position outside the soft limits.
+
+        Raises
+        ------
+        ophyd.utils.LimitError
+            With the limits.
+        """
+        try:
+            super().check_value(pos)
+        except LimitError:
+            low, high = self.limits
+            raise LimitError(
+                f"{self.name} must be sent between its soft limits {low:g} and {high:g} um, got {pos:g} um; change the "
+                "scan, or the limits on the motor's screen"
+            ) from None
 
     def trigger(self) -> DeviceStatus:
         """Check that the axis is still where it was last sent; the status fails with `StageError` when not."""

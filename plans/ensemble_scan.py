@@ -197,16 +197,23 @@ def _expose(
 
 
 def _save_if_valid(devices: Sequence[Any], detector: Eiger) -> Plan:
-    """Read the exposure, which keeps it, and emit the event unless it is void."""
+    """Read the exposure, which keeps it, and emit its event; void ones go to a stream of their own."""
     reading = yield Msg("read", detector)
+    for _ in range(len(detector.voided.waiting)):
+        yield from bps.trigger(detector.voided, wait=True)
+        yield from _event([detector.voided], "voided")
     # A simulation of the plan answers nothing; then the point counts as taken.
     if reading is not None and not reading[detector.valid.name]["value"]:
         return False
-    yield from bps.create(name="primary")
+    yield from _event(devices, "primary")
+    return True
+
+
+def _event(devices: Sequence[Any], stream: str) -> Plan:
+    yield from bps.create(name=stream)
     for device in devices:
         yield from bps.read(device)
     yield from bps.save()
-    return True
 
 
 def _distinct(devices: Sequence[Any]) -> list[Any]:

@@ -1,6 +1,7 @@
 """A Bluesky session: RunEngine, devices, plans and the live result under the names a user types."""
 
 import atexit
+import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -72,6 +73,7 @@ def build_session(
     header_detail: Literal["all", "basic", "none"] = "all",
     generation: Literal["eiger1", "eiger2"] = "eiger1",
     context_managers: list[Any] | None = None,
+    log: Path | None = None,
 ) -> dict[str, Any]:
     """Make a RunEngine and the devices, connect, and arrange that leaving the session leaves the detector disarmed.
 
@@ -87,6 +89,8 @@ def build_session(
         Of the detector.
     context_managers : list, optional
         Instead of bluesky's handling of Ctrl-C, for programs without a prompt.
+    log : Path, optional
+        Where the logs of bluesky and ophyd go; an abort alone fills a screen with its traceback.
 
     Returns
     -------
@@ -107,6 +111,7 @@ def build_session(
     from devices.errors import NotConnectedError
     from plans.ensemble_scan import ensemble_scan
 
+    send_logs_to(log)
     beamline = build_beamline(names, data_source=data_source, header_detail=header_detail, generation=generation)
     try:
         beamline.connect(connect_timeout_s)
@@ -115,7 +120,7 @@ def build_session(
     engine = RunEngine(metadata if metadata is not None else {}, context_managers=context_managers)
     # What was true before and after a run, beside what changes from point to point.
     engine.preprocessors.append(SupplementalData(baseline=[beamline.ring, beamline.attenuator, beamline.beam_stop]))
-    disarm_at_exit(beamline, engine)
+    atexit.register(leave_safely, beamline, engine)
     return {
         "RE": engine,
         "beamline": beamline,
@@ -126,15 +131,11 @@ def build_session(
     }
 
 
-def disarm_at_exit(beamline: "Beamline", engine: Any) -> None:
-    """Close the shutter and disarm when the process ends, and end a run that is paused then."""
-
-    def leave() -> None:
-        beamline.make_safe()
-        if engine.state == "paused":
-            engine.halt()
-
-    atexit.register(leave)
+def leave_safely(beamline: "Beamline", engine: Any) -> None:
+    """Close the shutter, disarm what this session has armed, and end a run that is paused."""
+    beamline.make_safe()
+    if engine.state == "paused":
+        engine.halt()
 
 
 def keep_metadata(folder: Path) -> Any:
@@ -149,6 +150,19 @@ def keep_metadata(folder: Path) -> Any:
 
     folder.mkdir(parents=True, exist_ok=True)
     return HistoryDict(str(folder / "metadata.sqlite"))
+
+
+def send_logs_to(path: Path | None) -> None:
+    """Send the logs of bluesky and ophyd to a file, or nowhere; what devices have to say still goes to the person."""
+    handler: logging.Handler = logging.NullHandler()
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    for name in ("bluesky", "ophyd"):
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        logger.propagate = False
 
 
 def close_channels() -> None:

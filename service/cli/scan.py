@@ -73,7 +73,7 @@ Rectangle = tuple[tuple[float, float, float], tuple[float, float, float], float]
 def _simulated(output: Path, rectangle: Rectangle, as_json: bool, http: int, **simulation: Any) -> int:
     from service.config import Settings
     from service.processes import start_live, start_sim
-    from service.session import beamline_names, point_at
+    from service.session import beamline_names, close_channels, point_at
 
     beamline = start_sim(output, **simulation)
     try:
@@ -83,8 +83,10 @@ def _simulated(output: Path, rectangle: Rectangle, as_json: bool, http: int, **s
             names = beamline_names(Settings(), detector=simulation["detector"], live_prefix=live.ready["prefix"])
             if not as_json:
                 sys.stderr.write(f"live page: {live.ready.get('http', 'off')}\n")
-            return run_scan(names, output, rectangle, as_json=as_json, sample=simulation["sample"])
+            page = live.ready.get("http")
+            return run_scan(names, output, rectangle, as_json=as_json, sample=simulation["sample"], page=page)
         finally:
+            close_channels()
             live.stop()
     finally:
         beamline.stop()
@@ -98,7 +100,13 @@ def _real(config: Path | None, output: Path, rectangle: Rectangle, as_json: bool
 
 
 def run_scan(
-    names: dict[str, str], output: Path, rectangle: Rectangle, *, as_json: bool, sample: str | None = None
+    names: dict[str, str],
+    output: Path,
+    rectangle: Rectangle,
+    *,
+    as_json: bool,
+    sample: str | None = None,
+    page: str | None = None,
 ) -> int:
     """Run the scan in this process and say how it ended; returns the exit code.
 
@@ -115,7 +123,7 @@ def run_scan(
     from service.session import build_session
 
     stopper = StopOnSignal()
-    session = build_session(names, context_managers=[stopper.watch])
+    session = build_session(names, context_managers=[stopper.watch], log=output / "session.log")
     engine, detector, live = session["RE"], session["beamline"].detector, session["live"]
     writer = DocumentWriter(output)
     engine.subscribe(writer)
@@ -134,13 +142,15 @@ def run_scan(
     finally:
         series = int(detector.series.get())
         session["beamline"].make_safe()
-    outcome = _outcome(live, series) | {"uid": uid, "stopped": stopped, "documents": str(writer.path)}
+    outcome = _outcome(live, series) | _from_page(page) | {"uid": uid, "stopped": stopped, "documents": str(writer.path)}
     _say(outcome, as_json)
     return 0 if stopped else _code(outcome)
 
 
 def _outcome(live: Any, series: int) -> dict[str, Any]:
     """Books of the series once the service has closed them."""
+    if series < 0:
+        return {"series": None, "state": "idle", "counts": {}}
     deadline = time.monotonic() + FINAL_TIMEOUT_S
     while (state := str(live.state.get(use_monitor=False))) not in FINAL_STATES:
         if time.monotonic() > deadline:
@@ -152,11 +162,22 @@ def _outcome(live: Any, series: int) -> dict[str, Any]:
     return {"series": series, "state": state, "counts": counts}
 
 
+def _from_page(page: str | None) -> dict[str, Any]:
+    """What only the service's page knows: where the result is, and frames without a final verdict."""
+    if page is None:
+        return {}
+    import urllib.request
+
+    with urllib.request.urlopen(f"{page}/status", timeout=10) as answer:  # noqa: S310 - our own loopback
+        status = json.load(answer)
+    return {"result": status["result"], "unresolved": status["unresolved"]}
+
+
 def _code(outcome: dict[str, Any]) -> int:
     counts = outcome["counts"]
     if outcome["state"] == "failed":
         return 1
-    return 5 if counts["missing"] or counts["corrupt"] else 0
+    return 5 if counts.get("missing") or counts.get("corrupt") or outcome.get("unresolved") else 0
 
 
 def _say(outcome: dict[str, Any], as_json: bool) -> None:
@@ -165,7 +186,8 @@ def _say(outcome: dict[str, Any], as_json: bool) -> None:
         return
     counts = ", ".join(f"{name.replace('_', ' ')} {number}" for name, number in outcome["counts"].items() if number)
     end = "stopped" if outcome["stopped"] else outcome["state"]
-    print(f"series {outcome['series']} {end}: {counts}\ndocuments: {outcome['documents']}", flush=True)
+    result = f"\nresult: {outcome['result']}" if outcome.get("result") else ""
+    print(f"series {outcome['series']} {end}: {counts}{result}\ndocuments: {outcome['documents']}", flush=True)
 
 
 class StopOnSignal:

@@ -40,7 +40,7 @@ def shell(
 def _simulated(output: Path, *, detector: str, sample: str, speed: float, seed: int) -> None:
     from service.config import Settings
     from service.processes import start_live, start_sim
-    from service.session import beamline_names, build_session, point_at
+    from service.session import beamline_names, build_session, close_channels, point_at
 
     beamline = start_sim(output, detector=detector, sample=sample, speed=speed, seed=seed)
     try:
@@ -48,8 +48,9 @@ def _simulated(output: Path, *, detector: str, sample: str, speed: float, seed: 
         try:
             point_at(beamline, live)
             names = beamline_names(Settings(), detector=detector, live_prefix=live.ready["prefix"])
-            _talk(build_session(names), output, _welcome(detector, live))
+            _talk(build_session(names, log=output / "session.log"), output, _welcome(detector, live))
         finally:
+            close_channels()
             live.stop()
     finally:
         beamline.stop()
@@ -60,7 +61,7 @@ def _real(config: Path | None, output: Path) -> None:
     from service.session import beamline_names, build_session, keep_metadata
 
     settings = load_settings(config)
-    session = build_session(beamline_names(settings), metadata=keep_metadata(output))
+    session = build_session(beamline_names(settings), metadata=keep_metadata(output), log=output / "session.log")
     _talk(session, output, _welcome(session["beamline"].detector.name, None))
 
 
@@ -80,14 +81,13 @@ def _talk(session: dict[str, Any], output: Path, banner: str) -> None:
     import IPython
     from traitlets.config import Config
 
-    from service.documents import DocumentWriter, ScanProgress
-    from service.session import quiet_table
+    from service.documents import DocumentWriter
+    from service.session import leave_safely, quiet_table
 
-    engine = session["RE"]
+    # IPython empties the namespace when it ends.
+    engine, beamline = session["RE"], session["beamline"]
     for callback in (quiet_table(), DocumentWriter(output)):
         engine.subscribe(callback)
-    if sys.stderr.isatty():
-        engine.subscribe(ScanProgress())
     options = Config()
     options.TerminalIPythonApp.display_banner = False
     options.TerminalInteractiveShell.confirm_exit = False
@@ -97,4 +97,4 @@ def _talk(session: dict[str, Any], output: Path, banner: str) -> None:
     try:
         IPython.start_ipython(argv=["--no-banner"], user_ns=session, config=options)
     finally:
-        session["beamline"].make_safe()
+        leave_safely(beamline, engine)
