@@ -43,9 +43,12 @@ const chosen = () => document.querySelector("input[name=what]:checked").value;
 function showPictures() {
   const what = chosen();
   pattern.show(what, state.versions[what], EMPTY[what]);
-  const r = state.status?.reconstruction;
-  const none = r?.state === "running" ? "The first image is being made." : r?.state === "off"
-    ? "Reconstruction is switched off." : "The first image appears after a few accepted frames.";
+  const { status } = state;
+  const none = status && words.imageWanted(status)
+    ? (status.reconstruction.state === "running"
+      ? "The first image is being made."
+      : "The first image appears after a few accepted frames.")
+    : "Reconstruction is switched off.";
   image.show("reconstruction", state.versions.reconstruction, none);
 }
 

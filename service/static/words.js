@@ -105,11 +105,18 @@ export function enough(status) {
   return { level, words, detail: rest + image, part: status.announced ? done / status.announced : null };
 }
 
+// "off" is also what an idle service says whose reconstruction is enabled.
+export function imageWanted(status) {
+  const enabled = status.parameters["reconstruction.enabled"];
+  return status.reconstruction.state !== "off" || (enabled ?? status.series === null);
+}
+
 function picture(status) {
   const r = status.reconstruction;
   if (r.resolution_m !== null) return `image at ${length(r.resolution_m)}`;
-  return { off: "no image wanted", waiting: "image not begun", running: "image in work",
-    done: "image done", failed: "image failed" }[r.state];
+  if (!imageWanted(status)) return "no image wanted";
+  return { off: "image not begun", waiting: "image not begun", running: "image in work", done: "image done",
+    failed: "image failed" }[r.state];
 }
 
 export function wrong(status) {
