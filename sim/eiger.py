@@ -18,6 +18,8 @@ from sim.eiger_settings import Settings, first_state, free_gigabytes
 
 POLL_S = 0.1
 """The driver looks for triggers and states this often, simulated seconds."""
+MONITORS_S = 0.03
+"""Wall time after which caproto has sent its monitors: a client whose put completes must find the record at Done."""
 
 
 class EigerIOC:
@@ -91,10 +93,14 @@ class EigerIOC:
         if state == "Done":
             await self._stop()
         else:
+            if self._running is not None and self.board.get("Acquire") == "Done":
+                await asyncio.wait([self._running])  # it shows Done a moment before it is
             if self._running is None or self._running.done():
                 self._stopped = False
+                await self.board.post("Acquire", state)
                 self._running = asyncio.create_task(self._acquire())
             await asyncio.wait([self._running])  # put-completion; the acquisition outlives the client
+            await asyncio.sleep(MONITORS_S)
         raise SkipWrite
 
     async def _trigger_written(self, value: float) -> float:

@@ -201,6 +201,31 @@ def test_acquire_put_lasts_to_the_end_and_files_move_the_counter(tmp_path):
     run(scenario())
 
 
+def test_acquiring_anew_in_the_moment_it_shows_done(tmp_path):
+    async def scenario():
+        async with bench(tmp_path) as one:
+            await one.configure(ManualTrigger="Disable", NumTriggers=1)
+            post = one.ioc.board.post
+
+            async def slow(name, value):
+                await post(name, value)
+                if name == "Acquire" and value in (0, "Done"):
+                    done.set()
+                    await asyncio.sleep(0.05)
+
+            for _ in range(3):
+                done = asyncio.Event()
+                one.ioc.board.post = slow
+                first = asyncio.create_task(one.put("Acquire", "Acquire"))
+                await asyncio.wait_for(done.wait(), TIMEOUT_S)
+                one.ioc.board.post = post
+                await one.put("Acquire", "Acquire")
+                await first
+            assert one.get("SequenceId") == 6
+
+    run(scenario())
+
+
 def test_saved_files_go_to_the_file_path(tmp_path):
     async def scenario():
         async with bench(tmp_path) as one:
