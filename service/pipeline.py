@@ -259,6 +259,7 @@ class Pipeline:
         with self.lock:
             if self.series is not None and self.series.header.series == note.series:
                 self.series.note_point(note)
+                self._write_again(self.series)
             else:
                 self._early_notes = [*self._early_notes[-_MAX_EARLY_NOTES:], note]
 
@@ -276,6 +277,12 @@ class Pipeline:
             self.settings = settings
             if self.series is not None:
                 self.series.apply_settings(settings)
+                self._write_again(self.series)
+
+    def _write_again(self, series: Series) -> None:
+        """Have the final file of an ended series made anew, since its books have changed."""
+        if series.ended:
+            self.state, self.ending_at = "receiving", time.monotonic()
 
 
 def _beyond(frame: EncodedFrame, series: Series) -> Refusal:

@@ -18,13 +18,16 @@ RUN = Path(__file__).parent / "whole_way_run.py"
 VOID = (3, 44)
 
 
-@pytest.fixture(scope="module", params=[1, 2, 3])
-def run(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(f"seed{request.param}")
-    words = [sys.executable, str(RUN), str(folder), str(request.param), *map(str, VOID)]
+def whole_way(folder, seed):
+    words = [sys.executable, str(RUN), str(folder), str(seed), *map(str, VOID)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder, json.loads(done.stdout.strip().splitlines()[-1])["series"]
+
+
+@pytest.fixture(scope="module", params=[1, 2, 3])
+def run(request, tmp_path_factory):
+    return whole_way(tmp_path_factory.mktemp(f"seed{request.param}"), request.param)
 
 
 def rows_of(result):
@@ -72,3 +75,12 @@ def test_every_frame_has_its_point_and_the_verdicts_fit_the_labels(run):
             assert CATEGORY_NAMES[verdict] == seen["label"], number
     valid_points = rows["point"][(rows["verdict"] <= Category.BACKGROUND)]
     assert len(set(valid_points.tolist())) == len(valid_points), "one valid exposure a point"
+
+
+@pytest.mark.timeout(240)
+def test_the_same_seed_gives_the_same_run(tmp_path):
+    results = [
+        rows_of(folder / f"series_{series}.nxs") for folder, series in (whole_way(tmp_path / n, 1) for n in "ab")
+    ]
+    for first, second in zip(*results, strict=True):
+        np.testing.assert_array_equal(first, second)

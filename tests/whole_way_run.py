@@ -33,6 +33,7 @@ def main(folder: Path, seed: int, void: list[int]) -> None:
                 json.dumps({"series": series, "frame": frame, "point": frame, "x_um": 0.0, "y_um": 0.0, "void": True}),
                 wait=True,
             )
+        time.sleep(0.2)  # the state may still be that of before the last note
         deadline = time.monotonic() + 60
         while service.state.get(use_monitor=False) not in ("complete", "incomplete", "failed"):
             assert time.monotonic() < deadline, service.state.get()

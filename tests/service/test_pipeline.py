@@ -267,3 +267,21 @@ def test_a_user_mask_of_another_detector_is_named_and_does_not_stop_the_beam(wir
     bench.image(0)
     assert "mask file must have 32 x 32 pixels" in bench.pipeline.errors.all()[0].message
     assert bench.counts()["accepted"] == 1
+
+
+@pytest.mark.parametrize("change", ["point", "settings"])
+def test_what_is_said_after_the_end_makes_the_final_file_anew(bench, change):
+    bench.header(ntrigger=2)
+    for frame in range(2):
+        bench.image(frame)
+    bench.finish()
+    assert bench.pipeline.state == "complete"
+    if change == "point":
+        bench.pipeline.note_point(PointNote(series=1, frame=1, point=4, x_um=0, y_um=0, void=True))
+    else:
+        bench.pipeline.apply_settings(SETTINGS.changed({"screening.chi2_max": 5}))
+    assert bench.pipeline.state == "receiving"
+    bench.wait()
+    assert bench.pipeline.state == "complete"
+    assert len(bench.ended) == 2
+    assert bench.ended[-1].accepted.frames == (1 if change == "point" else 2)
