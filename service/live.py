@@ -15,6 +15,7 @@ from processing.accumulate import ExactSum
 from processing.decode import decode
 from processing.frame import CATEGORY_NAMES, EncodedFrame, Refusal
 from processing.screen import score
+from service import preview
 from service.config import Settings
 from service.errors import ConfigurationError
 from service.ledger import PENDING
@@ -78,8 +79,7 @@ def warm_up() -> None:
         pixels = np.ones((4, 4), dtype)
         score(pixels, valid, np.arange(2))
         ExactSum(valid).add(pixels)
-    total = np.ones((4, 4), np.uint64)
-    make_preview(total, valid, version=0)
+    preview.warm_up()
 
 
 class LiveService:
@@ -275,14 +275,14 @@ class LiveService:
 
     def preview(self, what: PreviewName) -> Preview | None:
         """Return the newest small picture; made at most twice a second."""
-        made, changes, preview = self._previews.get(what, (0.0, -1, None))
+        made, changes, picture = self._previews.get(what, (0.0, -1, None))
         now = time.monotonic()
         if now - made < _PREVIEW_EVERY_S or changes == self._changes:
-            return preview
+            return picture
         fresh = self._changes
-        preview = self._make_preview(what, fresh)
-        self._previews[what] = (time.monotonic(), fresh, preview)
-        return preview
+        picture = self._make_preview(what, fresh)
+        self._previews[what] = (time.monotonic(), fresh, picture)
+        return picture
 
     def _make_preview(self, what: PreviewName, number: int) -> Preview | None:
         pipeline, folder = self.pipeline, self.office.current
@@ -295,12 +295,13 @@ class LiveService:
             series, frame = pipeline.series, pipeline.last_frame
             if series is None or series.accepted is None or series.background is None:
                 return None
-            if what != "last":
-                running = series.accepted if what == "sum" else series.background
-                if not running.frames:
-                    return None
-                return make_preview(running.data, running.valid, version=number, frames=running.frames)
-        return None if frame is None else _frame_preview(frame, series, number)
+            running = series.accepted if what == "sum" else series.background
+        if what == "last":
+            return None if frame is None else _frame_preview(frame, series, number)
+        # outside the lock: a picture may show a frame half added, but it never makes a frame wait
+        return (
+            make_preview(running.data, running.valid, version=number, frames=running.frames) if running.frames else None
+        )
 
     def book_point(self, note: PointNote) -> None:
         """Join a scan point to a frame; `void` takes that frame out of the sum."""
