@@ -4,7 +4,6 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +12,12 @@ from numpy.typing import NDArray
 
 from processing.accumulate import ExactSum
 from processing.decode import decode
-from processing.frame import CATEGORY_NAMES, EncodedFrame, Refusal
+from processing.frame import EncodedFrame, Refusal
 from processing.screen import score
 from service import preview
+from service.board import StatusBoard
 from service.config import Settings
 from service.errors import ConfigurationError
-from service.ledger import PENDING
 from service.mailbox import Mailbox
 from service.office import Folder, Office
 from service.pipeline import Pipeline
@@ -26,11 +25,10 @@ from service.preview import make_image_preview, make_preview
 from service.receive import Receiver
 from service.series import Series
 from service.source import PointNote, Preview, PreviewName
-from service.status import Counts, LastFrame, State, Status
+from service.status import Status
 from service.store import free_path
 
 _PREVIEW_EVERY_S = 0.5
-_VERSION = version("xedm")
 _log = structlog.get_logger()
 
 
@@ -113,11 +111,11 @@ class LiveService:
             self.pipeline.lock, self.pipeline.errors, settings.output.directory, self._concluded, self._changed
         )
         self.receiver = Receiver(settings.stream, self.mailbox)
+        self._board = StatusBoard(self.pipeline, self.office, self.mailbox, self.receiver.endpoint)
         self.ended_series = 0
         self._stop = threading.Event()
         self._previews: dict[PreviewName, tuple[float, int, Preview | None]] = {}
         self._worker = threading.Thread(target=self._work, name="sum", daemon=True)
-        self._started = time.monotonic()
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -186,92 +184,8 @@ class LiveService:
             return self._changes
 
     def status(self) -> Status:
-        """Return the books and the state at this moment; all counters are read under one lock."""
-        pipeline, office = self.pipeline, self.office
-        with pipeline.lock:
-            series = pipeline.series
-            images, in_mailbox = self.mailbox.count()
-            counts = self._counts(images, in_mailbox)
-            booked = sum(getattr(counts, name) for name in CATEGORY_NAMES if name != "missing")
-            folder = office.current if series is not None else None
-            return Status(
-                state=pipeline.state,
-                degraded=list(office.degraded.values()),
-                series=series.header.series if series else None,
-                announced=series.announced if series else None,
-                expected=series.expected if series else None,
-                counts=counts,
-                balanced=counts.received == booked + counts.pending,
-                behind=in_mailbox,
-                rate_hz=round(pipeline.rate.hz(time.monotonic()), 2),
-                missing_frames=self._missing() if series else [],
-                unresolved=series.unresolved_frames() if series else [],
-                durable_through=folder.durable_through if folder else 0,
-                parameters=self._parameters(),
-                reference_total=series.reference if series else None,
-                result=str(folder.path) if folder else None,
-                errors=pipeline.errors.all(),
-                last=self._last(),
-                reconstruction=office.reconstruction,
-                paused=pipeline.paused,
-                shape=series.shape if series else None,
-                pixel_size_m=series.header.pixel_size_m if series else None,
-                started=folder.started if folder else None,
-                message=self._message(pipeline.state, counts),
-                version=_VERSION,
-            )
-
-    def _counts(self, images: int, in_mailbox: int) -> Counts:
-        pipeline = self.pipeline
-        ledger = pipeline.series.ledger if pipeline.series else None
-        booked = dict(ledger.counts) if ledger else {}
-        booked["foreign"] = pipeline.foreign
-        booked["missing"] = sum(last - first + 1 for first, last in self._missing()) if ledger else 0
-        pending = in_mailbox + len(pipeline.waiting) + (ledger.pending if ledger else 0)
-        return Counts(received=images - pipeline.images_before, pending=pending, **booked)
-
-    def _missing(self) -> list[tuple[int, int]]:
-        """While frames may still come only holes count; once the series has ended, the tail counts too."""
-        series = self.pipeline.series
-        return [] if series is None else series.ledger.missing_frames(series.announced if series.ended else None)
-
-    def _parameters(self) -> dict[str, object]:
-        settings = self.pipeline.settings
-        tree = settings.model_dump(mode="json", exclude={"beamline"})
-        flat = {f"{section}.{key}": value for section, part in tree.items() for key, value in part.items()}
-        series = self.pipeline.series
-        return {"version": series.version if series else 1, **flat}
-
-    def _last(self) -> LastFrame | None:
-        pipeline = self.pipeline
-        if pipeline.series is None or pipeline.last_row < 0:
-            return None
-        row = pipeline.series.last_row_of(pipeline.last_row)
-        verdict = int(row["verdict"])
-        return LastFrame(
-            frame=int(row["frame"]),
-            total=int(row["total"]),
-            chi2=None if np.isnan(row["chi2"]) else row["chi2"],
-            dof=int(row["dof"]),
-            verdict="pending" if verdict == PENDING else CATEGORY_NAMES[verdict],
-        )
-
-    def _message(self, state: State, counts: Counts) -> str:
-        address = self.receiver.endpoint
-        waited = time.monotonic() - self._started
-        patience = self.settings.stream.connect_timeout_s
-        if state == "idle" and not counts.received and waited > patience:
-            return (
-                f"no series from {address} for {waited:.0f} s; is the detector on, its stream enabled, the port right?"
-            )
-        return {
-            "idle": f"waiting for the detector at {address}",
-            "armed": "the detector is armed, no frame yet",
-            "receiving": "frames are coming in",
-            "complete": "series complete: every announced frame is in the books",
-            "incomplete": f"series ended with {counts.missing} missing and {counts.corrupt} corrupt frames",
-            "failed": "series failed: see the errors",
-        }[state]
+        """Return the books and the state at this moment."""
+        return self._board.status()
 
     def preview(self, what: PreviewName) -> Preview | None:
         """Return the newest small picture; made at most twice a second."""

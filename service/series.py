@@ -271,6 +271,6 @@ class Series:
         """Return the numbers of frames whose verdict should flip but whose bytes are nowhere any more."""
         return sorted(int(self.ledger.column("frame")[row]) for row in self.unresolved)
 
-    def last_row_of(self, row: int) -> dict[str, float]:
+    def row(self, row: int) -> dict[str, float]:
         """Return one ledger row by column name."""
         return {name: self.ledger.column(name)[row].item() for name in ("frame", "verdict", "total", "chi2", "dof")}
