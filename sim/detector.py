@@ -71,8 +71,8 @@ GEOMETRIES = {
         # 977 rows fit only at most 44 rows off the middle: the module gap then lies beside the beam stop
         true_row=488.31,
         true_col=514.62,
-        header_row=488.05,
-        header_col=514.92,
+        header_row=488.09,
+        header_col=514.83,
         bad_pixels=100,
         hot_pixels=20,
     ),
@@ -84,8 +84,8 @@ GEOMETRIES = {
         # 60 rows and 50 columns off the middle, so that no gap lies on its own Friedel partner near the centre
         true_row=2125.31,
         true_col=2024.62,
-        header_row=2125.05,
-        header_col=2024.92,
+        header_row=2125.09,
+        header_col=2024.83,
         bad_pixels=2000,
         hot_pixels=200,
     ),

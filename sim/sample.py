@@ -72,5 +72,5 @@ def experiment(name: str) -> Experiment:
         beam_y_um=8.9,
         exposure_s=1.0,
         distance_m={"eig1m": 0.69, "eig16m": 2.08},
-        halo_q_per_nm=0.56,
+        halo_q_per_nm=0.70,
     )
