@@ -17,7 +17,7 @@ from service.series import Series
 from service.status import ReconstructionStatus
 from service.store import SeriesFile, write_series_file
 
-_WINDOW_MARGIN_PX = 96
+WINDOW_MARGIN_PX = 96
 
 
 def utc_now() -> str:
@@ -265,8 +265,8 @@ def imaging_job(series: Series) -> ImagingJob | str:
     wavelength = part.wavelength_m or header.wavelength_m or 0.0
     distance = part.distance_m or header.distance_m or 0.0
     pixel = part.pixel_size_m or header.pixel_size_m or 0.0
-    width = settings.width_px or _automatic_width(settings.object_diameter_m, wavelength * distance / pixel)
-    window = window_about(series.beam_center, width + _WINDOW_MARGIN_PX, series.shape)
+    width = settings.width_px or automatic_width(settings.object_diameter_m, wavelength * distance / pixel)
+    window = window_about(series.beam_center, width + WINDOW_MARGIN_PX, series.shape)
     origin = (int(window[0].start), int(window[1].start))
     row, col = series.beam_center
     return ImagingJob(
@@ -282,7 +282,7 @@ def imaging_job(series: Series) -> ImagingJob | str:
     )
 
 
-def _automatic_width(diameter_m: float | None, speckle_of_a_metre_px: float) -> int:
+def automatic_width(diameter_m: float | None, speckle_of_a_metre_px: float) -> int:
     """Return at least the width, px, that the preparation may choose when none is given."""
     return 1000 if diameter_m is None else max(1000, math.ceil(15 * speckle_of_a_metre_px / diameter_m))
 

@@ -3,7 +3,7 @@
 import json
 import os
 import zlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -65,10 +65,34 @@ def write_series_file(path: Path, content: SeriesFile) -> None:
     OSError
         When the disk refuses; the old file, if any, is as it was.
     """
+    _write_whole(path, lambda file: _fill(file, content))
+
+
+def write_image_file(path: Path, imaging: ImagingResult, source: str) -> None:
+    """Write prepared amplitudes and image of a result file into a file of their own.
+
+    Raises
+    ------
+    OSError
+        When the disk refuses.
+    """
+
+    def fill(file: h5py.File) -> None:
+        file.attrs["default"] = "entry"
+        entry = _group(file, "entry", "NXentry")
+        entry["title"] = f"reconstruction from {source}"
+        entry.attrs["default"] = "prepared" if imaging.image is None else "reconstruction"
+        _imaging(entry, imaging)
+
+    _write_whole(path, fill)
+
+
+def _write_whole(path: Path, fill: Callable[[h5py.File], None]) -> None:
+    """Write aside, sync, rename: a file under its final name is always whole."""
     aside = path.with_name(f".{path.name}.partial")
     try:
         with h5py.File(aside, "w", libver=("v110", "v110")) as file:
-            _fill(file, content)
+            fill(file)
         with aside.open("rb+") as written:
             os.fsync(written.fileno())
         os.replace(aside, path)

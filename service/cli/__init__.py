@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from service.cli import demo, live, reprocess, scan, shell, sim
+from service.cli import demo, live, reconstruct, reprocess, scan, shell, sim
 from service.errors import UserError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command()(live.live)
 app.command()(scan.scan)
 app.command()(shell.shell)
 app.command()(reprocess.reprocess)
+app.command()(reconstruct.reconstruct)
 
 
 def main() -> None:

@@ -142,7 +142,9 @@ def run_scan(
     finally:
         series = int(detector.series.get())
         session["beamline"].make_safe()
-    outcome = _outcome(live, series) | _from_page(page) | {"uid": uid, "stopped": stopped, "documents": str(writer.path)}
+    outcome = (
+        _outcome(live, series) | _from_page(page) | {"uid": uid, "stopped": stopped, "documents": str(writer.path)}
+    )
     _say(outcome, as_json)
     return 0 if stopped else _code(outcome)
 
