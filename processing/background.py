@@ -4,6 +4,8 @@ Raw subtraction carries the photon noise of the few background frames into every
 alike in all directions, the azimuthal mean of the background does not (science.md 3).
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -18,6 +20,25 @@ _HALF_WINDOW = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Background:
+    """What the background adds to a sum of frames.
+
+    Attributes
+    ----------
+    expected : ndarray of float64, shape (rows, cols)
+        Counts to subtract; with "raw" 0 where the background has no data.
+    variance : ndarray of float64, shape (rows, cols)
+        Variance by photon noise that is independent from pixel to pixel.
+    profile_sigma : callable or None
+        Standard deviation in counts that all pixels of a radius (px) share, from the azimuthal mean.
+    """
+
+    expected: NDArray[np.float64]
+    variance: NDArray[np.float64]
+    profile_sigma: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
+
+
 def scaled_background(
     background: NDArray[np.float64],
     valid: NDArray[np.bool_],
@@ -25,7 +46,7 @@ def scaled_background(
     *,
     ratio: float,
     mode: BackgroundMode = "azimuthal",
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> Background:
     """What the background adds to a sum of frames.
 
     Parameters
@@ -43,10 +64,8 @@ def scaled_background(
 
     Returns
     -------
-    expected : ndarray of float64, shape (rows, cols)
-        Counts to subtract; with "raw" 0 where not valid.
-    variance : ndarray of float64, shape (rows, cols)
-        Its variance by photon noise; the small one of the azimuthal mean is left out (0).
+    Background
+        Counts to subtract and their uncertainty.
 
     Raises
     ------
@@ -57,8 +76,16 @@ def scaled_background(
         raise ValueError("background must have valid pixels, got none; check the mask or leave the background out")
     if mode == "raw":
         counts = np.where(valid, background, 0.0)
-        return counts * ratio, counts * ratio**2
-    return radial_profile(background, valid, radius_px)(radius_px) * ratio, np.zeros(background.shape)
+        return Background(expected=counts * ratio, variance=counts * ratio**2)
+    profile = radial_profile(background, valid, radius_px)
+    covered = valid.mean()
+
+    def sigma(radius: NDArray[np.float64]) -> NDArray[np.float64]:
+        # pixels under the window of the local parabola; its value in the middle has 9/4 of the mean's variance
+        pixels = 4.0 * np.pi * np.maximum(radius, 1.0) * np.maximum(3.0, _HALF_WINDOW * radius) * covered
+        return ratio * np.sqrt(2.25 * profile(radius) / pixels)
+
+    return Background(expected=profile(radius_px) * ratio, variance=np.zeros(background.shape), profile_sigma=sigma)
 
 
 def radial_profile(

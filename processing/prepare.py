@@ -4,145 +4,22 @@ Centre by Friedel symmetry, background by the ratio of frames, missing pixels pa
 valid pixels, correction for the bend inside a bin, central speckle removed, square root.
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
-from processing.background import BackgroundMode, scaled_background
+from processing.background import Background, scaled_background
 from processing.binning import binned, unbent
 from processing.center import CenterNotFoundError, find_center
 from processing.geometry import Geometry, is_quick_width
-from processing.symmetrise import Weighted, centred, friedel_patched, measured
+from processing.prepared import CannotPrepareError, Prepared, PrepareSettings, SummedPattern
+from processing.symmetrise import centred, friedel_patched, measured
 
 _LEAST_SPECKLE_BINS = 4.5  # a speckle must stay at least so many bins wide when the array is reduced
 _WIDEST_PX = 999  # of the array when nothing is known about the object
 _PIXELS_ACROSS_OBJECT = 14.6  # image pixels over the object's diameter, as in the paper (3.99 of 55 nm, 1.3 of 19 nm)
 _LEAST_BINS = 15  # fewer rows than this is no diffraction pattern
 
-
-class CannotPrepareError(ValueError):
-    """A sum from which no amplitudes can be made; the message says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrepareSettings:
-    """How amplitudes are made from a sum.
-
-    Attributes
-    ----------
-    width_px : int or None
-        Detector pixels a side that are used, odd. None: as wide as the detector allows on every side of the beam,
-        at most 999, or 14.6 speckles where the object's diameter is given.
-    binning : int
-        Odd binning of the paper (3).
-    reduction : int or None
-        Further odd binning (5 for 325 to 65, 9 for 999 to 111, 1 for none). None: the largest that leaves a speckle
-        4.5 bins wide, and 5 where the object's diameter is not given.
-    central_px : float
-        Diameter of the removed central speckle in detector pixels about the true centre.
-    background : {"azimuthal", "raw", "none"}
-        Smoothed azimuthal mean of the background frames, pixel by pixel, or not subtracted.
-    negative : {"bins", "pixels"}
-        Whether values below zero after subtraction are missing once binned, or before. Before is the paper's order;
-        it keeps only upward fluctuations where photons are few and so lifts the far part of the pattern.
-    find_center : bool
-        False uses the geometry's centre as it is.
-    center_reach_px : float
-        How far the centre may lie from the geometry's.
-    object_diameter_m : float or None
-        Expected diameter of the object in m; decides automatic width and reduction only.
-    """
-
-    width_px: int | None = None
-    binning: int = 3
-    reduction: int | None = None
-    central_px: float = 151.0
-    background: BackgroundMode | Literal["none"] = "azimuthal"
-    negative: Literal["bins", "pixels"] = "bins"
-    find_center: bool = True
-    center_reach_px: float = 12.0
-    object_diameter_m: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """Amplitudes for a reconstruction.
-
-    Attributes
-    ----------
-    amplitude : ndarray of float32, shape (n, n)
-        Square root of the mean counts a detector pixel in the sum; zero frequency at ``[n // 2, n // 2]``, symmetric
-        under inversion, 0 where missing.
-    sigma : ndarray of float32, shape (n, n)
-        Standard deviation of the *intensity* ``amplitude**2`` by photon noise; 0 where missing.
-    valid : ndarray of bool, shape (n, n)
-        False where the amplitude is missing and floats in the reconstruction.
-    pixel_size_m : float
-        Pixel of the reconstructed image in m.
-    bin_px : int
-        Detector pixels a side of one bin.
-    center : tuple of float
-        (row, col) of the beam on the detector in pixels.
-    center_sigma_px : float or None
-        Its standard uncertainty; None where it was given, not found.
-    central_px : float
-        Diameter of the removed centre in detector pixels.
-    frames, background_frames : int
-        Frames in the sum and in the background subtracted from it.
-    warnings : tuple of str
-        What the user should know about these amplitudes.
-    """
-
-    amplitude: NDArray[np.float32]
-    sigma: NDArray[np.float32]
-    valid: NDArray[np.bool_]
-    pixel_size_m: float
-    bin_px: int
-    center: tuple[float, float]
-    center_sigma_px: float | None
-    central_px: float
-    frames: int
-    background_frames: int
-    warnings: tuple[str, ...] = ()
-
-    def speckle_bins(self, object_diameter_m: float) -> float:
-        """Width in bins of a speckle of an object of this diameter in m."""
-        return self.amplitude.shape[0] * self.pixel_size_m / object_diameter_m
-
-    def central_speckles(self, object_diameter_m: float) -> float:
-        """Diameter of the removed centre in speckles of an object of this diameter in m (paper: 2.1)."""
-        return self.central_px / self.bin_px / self.speckle_bins(object_diameter_m)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SummedPattern:
-    """A sum of frames and what is needed to read it.
-
-    Attributes
-    ----------
-    counts : ndarray of unsigned integer or float, shape (rows, cols)
-        Sum of the frames.
-    frames : int
-        Frames in it.
-    excluded : ndarray of unsigned integer, shape (rows, cols), or None
-        In how many of the frames a pixel was saturated and added nothing.
-    """
-
-    counts: NDArray[np.generic]
-    frames: int
-    excluded: NDArray[np.generic] | None = None
-
-    def complete(self, valid: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Counts as if no frame were excluded, and which pixels carry data in at least half of the frames."""
-        counts = np.asarray(self.counts, dtype=np.float64)
-        good = np.asarray(valid, dtype=bool) & np.isfinite(counts)
-        if self.excluded is None or not self.excluded.any():
-            return counts, good
-        seen = self.frames - np.asarray(self.excluded, dtype=np.float64)
-        good &= seen >= 0.5 * self.frames
-        return counts * (self.frames / np.maximum(seen, 1.0)), good
+__all__ = ["CannotPrepareError", "PrepareSettings", "Prepared", "SummedPattern", "array_size", "prepare"]
 
 
 def prepare(
@@ -187,13 +64,19 @@ def prepare(
     warnings: list[str] = []
     geometry, center_sigma = _centre(counts, good, geometry, settings, warnings)
     total, bins = array_size(geometry, counts.shape, settings)
-    net = _less_background(counts, good, pattern.frames, background, valid, geometry, settings, warnings)
+    dark, known = _background(counts.shape, pattern.frames, background, valid, geometry, settings, warnings)
+    if dark is None:
+        net = measured(counts, counts, good)
+    else:
+        net = measured(counts - dark.expected, counts + dark.variance, good & known)
     if settings.negative == "pixels":
         net = measured(net.counts, net.variance, (net.weight > 0) & (net.counts >= 0))
     patched = friedel_patched(centred(net, geometry.center, total * bins))
     small = binned(patched, total)
     intensity = unbent(small.mean, small.weight > 0)
     variance = np.divide(small.variance, small.weight**2, out=np.zeros_like(intensity), where=small.weight > 0)
+    if dark is not None and dark.profile_sigma is not None:
+        variance += dark.profile_sigma(total * _bin_radius(bins)) ** 2
     keep = (small.weight > 0) & (intensity > 0) & ~central_speckle(bins, total, settings.central_px)
     if np.count_nonzero(keep) < _LEAST_BINS:
         raise CannotPrepareError(
@@ -210,15 +93,20 @@ def prepare(
         center_sigma_px=center_sigma,
         central_px=settings.central_px,
         frames=pattern.frames,
-        background_frames=background.frames if background is not None and settings.background != "none" else 0,
+        background_frames=background.frames if background is not None and dark is not None else 0,
         warnings=tuple(warnings),
     )
 
 
 def central_speckle(bins: int, bin_px: int, diameter_px: float) -> NDArray[np.bool_]:
     """True where the middle of a bin lies inside the removed centre; shape (bins, bins)."""
-    away = (np.arange(bins) - bins // 2) * float(bin_px)
-    return np.hypot(away[:, None], away[None, :]) < diameter_px / 2.0
+    return bin_px * _bin_radius(bins) < diameter_px / 2.0
+
+
+def _bin_radius(bins: int) -> NDArray[np.float64]:
+    """Distance of every bin from the middle one in bins; shape (bins, bins)."""
+    away = np.arange(bins) - bins // 2
+    return np.hypot(away[:, None], away[None, :])
 
 
 def array_size(geometry: Geometry, shape: tuple[int, ...], settings: PrepareSettings) -> tuple[int, int]:
@@ -310,26 +198,24 @@ def _centre(
     return geometry.at((found.row, found.col)), found.sigma_px
 
 
-def _less_background(
-    counts: NDArray[np.float64],
-    good: NDArray[np.bool_],
+def _background(
+    shape: tuple[int, int],
     frames: int,
     background: SummedPattern | None,
     valid: NDArray[np.bool_],
     geometry: Geometry,
     settings: PrepareSettings,
     warnings: list[str],
-) -> Weighted:
-    """Sum without its background, as weighted pixels."""
+) -> tuple[Background | None, NDArray[np.bool_]]:
+    """What to subtract from the sum, and where it is known."""
+    everywhere = np.ones(shape, dtype=bool)
     if settings.background == "none":
-        return measured(counts, counts, good)
+        return None, everywhere
     if background is None or background.frames < 1 or not np.asarray(background.counts).any():
         warnings.append("no background frames: air and membrane are still in the amplitudes")
-        return measured(counts, counts, good)
-    dark, dark_good = background.complete(valid)
-    ratio = frames / background.frames
-    radius = geometry.radius_px((counts.shape[0], counts.shape[1]))
-    expected, variance = scaled_background(dark, dark_good, radius, ratio=ratio, mode=settings.background)
-    if settings.background == "raw":
-        good = good & dark_good
-    return measured(counts - expected, counts + variance, good)
+        return None, everywhere
+    dark, known = background.complete(valid)
+    found = scaled_background(
+        dark, known, geometry.radius_px(shape), ratio=frames / background.frames, mode=settings.background
+    )
+    return found, known if settings.background == "raw" else everywhere
