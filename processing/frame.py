@@ -10,6 +10,12 @@ from numpy.typing import NDArray
 PixelType = Literal["uint8", "uint16", "uint32"]
 PIXEL_TYPES: tuple[PixelType, ...] = ("uint8", "uint16", "uint32")
 
+# What no detector of the family exceeds: a message that claims more is damaged, and believing it would cost memory.
+MAX_SIDE = 1 << 15
+MAX_PIXELS = 1 << 26
+MAX_FRAMES = 1 << 24
+MAX_SERIES = (1 << 31) - 1
+
 
 class Category(IntEnum):
     """Where a frame is booked; the order is the one of the result file's `names`."""
@@ -57,6 +63,16 @@ class SeriesHeader:
         Largest count a pixel can hold after corrections.
     config : dict
         The vendor's configuration as it came.
+    appendix : bytes or None
+        The user's text behind the header.
+    channels : tuple of str
+        Energy channels of the detector in its order; empty on stream v1, which has one without a name.
+    channel : str
+        The one that is summed.
+    remarks : tuple of str
+        What in the header could not be used, one sentence each.
+    completes : bool
+        Whether this header only tells more about the series announced by the header before it.
     """
 
     series: int
@@ -75,6 +91,10 @@ class SeriesHeader:
     count_cutoff: int | None = None
     config: dict[str, object] = field(default_factory=dict)
     appendix: bytes | None = None
+    channels: tuple[str, ...] = ()
+    channel: str = ""
+    remarks: tuple[str, ...] = ()
+    completes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +110,15 @@ class EncodedFrame:
     shape : tuple of int
         (rows, columns).
     encoding : str
-        The vendor's encoding string, for example "bs32-lz4<".
+        The encoding in stream v1's grammar whatever the wire, for example "bs32-lz4<", "lz4<" or "<". Two additions
+        for Stream2: "lz4hdf5<" is LZ4 in the framing of HDF5 filter 32004 (v1's "lz4<" is one bare block), and a
+        last letter "T" says that the pixels lie column by column.
     blob : bytes-like
         The compressed pixels.
     md5 : str
         The sender's hash of the blob, empty when it sent none.
+    channel : str
+        The energy channel taken from the message; empty on stream v1.
     """
 
     series: int | None
@@ -107,6 +131,7 @@ class EncodedFrame:
     start_time_ns: int = 0
     stop_time_ns: int = 0
     real_time_ns: int = 0
+    channel: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
