@@ -164,6 +164,13 @@ class Refusal:
 Message = SeriesHeader | EncodedFrame | SeriesEnd | Refusal
 
 
+def why_not_shape(rows: int, cols: int) -> str:
+    """Return why no frame can have this shape, empty when one can."""
+    if not (0 < rows <= MAX_SIDE and 0 < cols <= MAX_SIDE and rows * cols <= MAX_PIXELS):
+        return f"image sides must lie in 1 to {MAX_SIDE} px, at most {MAX_PIXELS} px together, got {cols} x {rows}"
+    return ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameScore:
     """The exact integers by which a frame is judged.

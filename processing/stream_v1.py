@@ -1,65 +1,60 @@
 """Read DECTRIS stream v1 ("legacy", EIGER X) multipart messages.
 
-Source: DECTRIS SIMPLON API reference 1.6, "stream interface". Shapes on this wire are [width, height].
+Source: DECTRIS SIMPLON API reference 1.6, "stream interface". Shapes on this wire are [width, height]. Real senders
+differ from that text: what can be read safely is read, the rest is refused with a reason.
 """
 
-import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from processing.frame import PIXEL_TYPES, EncodedFrame, Message, PixelType, Refusal, SeriesEnd, SeriesHeader
+from processing.frame import (
+    MAX_FRAMES,
+    MAX_SERIES,
+    EncodedFrame,
+    Message,
+    PixelType,
+    Refusal,
+    SeriesEnd,
+    why_not_shape,
+)
+from processing.header import what_is_wrong
+from processing.header_v1 import HeaderParts, Part, natural, read_json
 
-Part = bytes | memoryview
-
-_MAX_JSON_BYTES = 1 << 20
-_MAX_SIDE = 1 << 15
-
-
-class _ImagePart(BaseModel):
-    model_config = ConfigDict(extra="allow")
-    series: int | None = Field(default=None, ge=0)
-    frame: int = Field(ge=0, lt=1 << 32)
-    hash: str = ""
+_MAX_HEAD_BYTES = 4096
+_HTYPE = re.compile(rb'"htype"\s*:\s*"([a-z_]{1,32})')
+_HEADS = ("dheader", "dimage", "dseries_end")
+_BEFORE_BLOB = ("dimage_d", "flatfield", "pixelmask", "countrate")
+_MAX_TIME_NS = (1 << 63) - 1
 
 
 class _ImageDataPart(BaseModel):
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="ignore")
     shape: list[int] = Field(min_length=2, max_length=3)
     type: PixelType
     encoding: str = Field(max_length=32)
     size: int | None = Field(default=None, ge=0)
 
 
-class _TimesPart(BaseModel):
-    model_config = ConfigDict(extra="allow")
-    start_time: int = 0
-    stop_time: int = 0
-    real_time: int = 0
+def split(parts: Sequence[Part]) -> list[Sequence[Part]]:
+    """Cut a multipart message where another message begins: some senders put all they have into one."""
+    starts, blob_next = [0], False
+    for index, part in enumerate(parts):
+        kind = "" if blob_next else _kind(part)
+        if index and kind in _HEADS:
+            starts.append(index)
+        blob_next = any(word in kind for word in _BEFORE_BLOB)
+    return [parts[start:stop] for start, stop in zip(starts, [*starts[1:], len(parts)], strict=True)]
 
 
-class _Config(BaseModel):
-    """The detector's configuration as far as it is used; the rest is kept as it came."""
-
-    model_config = ConfigDict(extra="allow")
-    beam_center_x: float | None = None
-    beam_center_y: float | None = None
-    bit_depth_image: int | None = None
-    count_time: float | None = None
-    frame_time: float | None = None
-    photon_energy: float | None = None
-    wavelength: float | None = None
-    detector_distance: float | None = None
-    x_pixel_size: float | None = None
-    nimages: int | None = Field(default=None, ge=0)
-    ntrigger: int | None = Field(default=None, ge=0)
-    trigger_mode: str = "ints"
-    countrate_correction_count_cutoff: int | None = None
-    x_pixels_in_detector: int | None = Field(default=None, gt=0, le=_MAX_SIDE)
-    y_pixels_in_detector: int | None = Field(default=None, gt=0, le=_MAX_SIDE)
+def _kind(part: Part) -> str:
+    """Return the letters of a part's htype without its version, without parsing the part."""
+    if len(part) > _MAX_HEAD_BYTES or not len(part) or part[0] != ord("{"):
+        return ""
+    found = _HTYPE.search(part)
+    return found[1].decode() if found else ""
 
 
 def read_message(parts: Sequence[Part]) -> Message:
@@ -74,137 +69,97 @@ def read_message(parts: Sequence[Part]) -> Message:
     -------
     SeriesHeader, EncodedFrame, SeriesEnd or Refusal
     """
+    message = read_parts(parts)
+    return message.header() if isinstance(message, HeaderParts) else message
+
+
+def read_parts(parts: Sequence[Part]) -> EncodedFrame | SeriesEnd | Refusal | HeaderParts:
+    """Do as `read_message`, but leave a header open for parts that may follow on their own."""
     if not parts:
         return Refusal(reason="message has no parts")
-    first = _json(parts[0])
+    first = read_json(parts[0])
     if first is None:
-        return Refusal(reason="first part of the message is not a JSON object; is the sender a DECTRIS stream v1?")
+        image = len(parts) > 2 and _kind(parts[1]) == "dimage_d"
+        return Refusal(
+            reason="first part of the message is not a JSON object; is the sender a DECTRIS stream?", image=image
+        )
     kind = str(first.get("htype", ""))
     if kind.startswith("dimage-"):
         return _read_image(first, parts)
     if kind.startswith("dheader-"):
         return _read_header(first, parts)
     if kind.startswith("dseries_end-"):
-        return SeriesEnd(series=_integer(first.get("series")))
-    return Refusal(reason=f"message of unknown kind {kind[:40]!r}", series=_integer(first.get("series")))
+        return _read_end(first)
+    return Refusal(
+        reason=f"message must be a dheader, dimage or dseries_end, got htype {kind[:40]!r}",
+        series=natural(first.get("series"), MAX_SERIES),
+    )
 
 
-def _json(part: Part) -> dict[str, Any] | None:
-    if len(part) > _MAX_JSON_BYTES:
-        return None
-    try:
-        value = json.loads(bytes(part))
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+def _read_end(first: dict[str, Any]) -> SeriesEnd | Refusal:
+    series = natural(first.get("series"), MAX_SERIES)
+    if series is None and first.get("series") is not None:
+        return Refusal(reason=f"end message must name its series as an integer, got {first['series']!r:.40}")
+    return SeriesEnd(series=series)
 
 
-def _integer(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-def _why(error: ValidationError) -> str:
-    first = error.errors()[0]
-    return f"{'.'.join(str(step) for step in first['loc'])}: {first['msg']}, got {first.get('input')!r:.60}"
+def _read_header(first: dict[str, Any], parts: Sequence[Part]) -> HeaderParts | Refusal:
+    header = HeaderParts(first)
+    if header.series is None:
+        return Refusal(
+            reason=f"header must name its series as an integer up to {MAX_SERIES}, got {first.get('series')!r:.40}"
+        )
+    for part in parts[1:]:
+        header.add(part)
+    return header
 
 
 def _read_image(first: dict[str, Any], parts: Sequence[Part]) -> EncodedFrame | Refusal:
-    series, number = _integer(first.get("series")), _integer(first.get("frame"))
+    series, number = natural(first.get("series"), MAX_SERIES), natural(first.get("frame"), MAX_FRAMES - 1)
 
     def refuse(reason: str) -> Refusal:
         return Refusal(reason=reason, series=series, frame=number, image=True)
 
+    if series is None and first.get("series") is not None:
+        return refuse(f"image must name its series as an integer up to {MAX_SERIES}, got {first['series']!r:.40}")
+    if number is None:
+        return refuse(f"image must name its frame, 0 to {MAX_FRAMES - 1}, got {first.get('frame')!r:.40}")
     if len(parts) < 3:
         return refuse(f"image message must have at least 3 parts, got {len(parts)}")
-    second = _json(parts[1])
+    second = read_json(parts[1])
     if second is None or not str(second.get("htype", "")).startswith("dimage_d"):
         return refuse("second part of the image message is not a dimage_d object")
     try:
-        image, data = _ImagePart(**first), _ImageDataPart(**second)
-        times = _TimesPart(**(_json(parts[3]) or {})) if len(parts) > 3 else _TimesPart()
+        data = _ImageDataPart(**second)
     except ValidationError as error:
-        return refuse(f"image message: {_why(error)}")
+        return refuse(f"image message: {what_is_wrong(error)}")
     blob = parts[2]
     if data.size is not None and data.size != len(blob):
         return refuse(f"data blob must have the announced {data.size} bytes, got {len(blob)}; it was cut on its way")
     if len(data.shape) == 3 and data.shape[2] != 1:
         return refuse(f"image must hold one frame, got shape {data.shape}")
     width, height = data.shape[:2]
-    if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE):
-        return refuse(f"image sides must lie in 1 to {_MAX_SIDE} px, got {width} x {height}")
+    reason = why_not_shape(height, width)
+    if reason:
+        return refuse(reason)
+    start, stop, real = _times(parts)
+    digest = first.get("hash")
     return EncodedFrame(
-        series=image.series,
-        frame=image.frame,
+        series=series,
+        frame=number,
         shape=(height, width),
         pixel_type=data.type,
         encoding=data.encoding,
         blob=blob,
-        md5=image.hash,
-        start_time_ns=times.start_time,
-        stop_time_ns=times.stop_time,
-        real_time_ns=times.real_time,
+        md5=digest if isinstance(digest, str) else "",
+        start_time_ns=start,
+        stop_time_ns=stop,
+        real_time_ns=real,
     )
 
 
-def _read_header(first: dict[str, Any], parts: Sequence[Part]) -> SeriesHeader | Refusal:
-    series = _integer(first.get("series"))
-    if series is None:
-        return Refusal(reason=f"header must name its series as an integer, got {first.get('series')!r:.40}")
-    raw: dict[str, Any] = {}
-    valid: NDArray[np.bool_] | None = None
-    if len(parts) > 1 and (found := _json(parts[1])) is not None and "htype" not in found:
-        raw = found
-    for index in range(2, len(parts) - 1):
-        described = _json(parts[index])
-        if described is not None and "pixelmask" in str(described.get("htype", "")):
-            valid = _read_mask(described, parts[index + 1])
-    try:
-        config = _Config(**{str(key): value for key, value in raw.items()})
-    except ValidationError as error:
-        return Refusal(reason=f"header of series {series}: {_why(error)}", series=series)
-    return header_from_config(series, config, raw, valid)
-
-
-def header_from_config(
-    series: int, config: _Config, raw: dict[str, Any], valid: NDArray[np.bool_] | None
-) -> SeriesHeader:
-    """Build the header from the vendor's configuration keys (SIMPLON names), with SI units."""
-    width, height = config.x_pixels_in_detector, config.y_pixels_in_detector
-    shape = (height, width) if width and height else None
-    if valid is not None and shape is None:
-        shape = (valid.shape[0], valid.shape[1])
-    if valid is not None and valid.shape != shape:
-        valid = None
-    images = None
-    if config.nimages is not None:
-        per_trigger = 1 if config.trigger_mode in ("inte", "exte") else config.nimages
-        images = per_trigger * (config.ntrigger if config.ntrigger is not None else 1)
-    bits = config.bit_depth_image
-    return SeriesHeader(
-        series=series,
-        shape=shape,
-        pixel_type=next((name for name in PIXEL_TYPES if name == f"uint{bits}"), None),
-        images=images,
-        beam_center_x=config.beam_center_x,
-        beam_center_y=config.beam_center_y,
-        count_time_s=config.count_time,
-        frame_time_s=config.frame_time,
-        photon_energy_ev=config.photon_energy,
-        wavelength_m=None if config.wavelength is None else config.wavelength * 1e-10,
-        distance_m=config.detector_distance,
-        pixel_size_m=config.x_pixel_size,
-        valid=valid,
-        count_cutoff=config.countrate_correction_count_cutoff,
-        config=raw,
-    )
-
-
-def _read_mask(described: dict[str, Any], blob: Part) -> NDArray[np.bool_] | None:
-    """Return True where the vendor's mask is 0, or None when the part does not hold what it claims."""
-    shape = described.get("shape")
-    if described.get("type") != "uint32" or not isinstance(shape, list) or len(shape) != 2:
-        return None
-    width, height = (_integer(side) or 0 for side in shape)
-    if width * height * 4 != len(blob) or not width or not height:
-        return None
-    return np.frombuffer(blob, "<u4").reshape(height, width) == 0
+def _times(parts: Sequence[Part]) -> tuple[int, int, int]:
+    """Return start, stop and real time in ns; 0 where they are missing or make no sense: they decide nothing."""
+    told = (read_json(parts[3]) if len(parts) > 3 else None) or {}
+    start, stop, real = (natural(told.get(f"{name}_time"), _MAX_TIME_NS) or 0 for name in ("start", "stop", "real"))
+    return start, stop, real
