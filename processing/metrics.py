@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.ndimage
-import scipy.optimize
 from numpy.typing import ArrayLike, NDArray
 
+from processing.align import aligned, centred_on_mass
 from processing.models import SampleModel
 
 _CROP_PER_OBJECT = 0.75  # crop is 2 ceil(0.75 D / px) + 1 pixels wide
@@ -113,7 +113,7 @@ def compare_to_model(image: NDArray[np.floating], pixel_size_m: float, model: Sa
     Returns
     -------
     Scores
-        The better of the two orientations.
+        SSIM and error of the orientation that correlates better.
 
     Raises
     ------
@@ -130,54 +130,7 @@ def compare_to_model(image: NDArray[np.floating], pixel_size_m: float, model: Sa
         raise ValueError("image must be finite and not all zero, got nothing to compare; reconstruct again")
     truth = model.projection(pixel_size_m, n, _OVERSAMPLE)
     top = truth.max()
-    a = image.astype(np.float64)
-    candidates = (_score(registered(one, truth), truth / top, half) for one in (a, a[::-1, ::-1]))
-    return max(candidates, key=lambda scores: scores.ssim)
-
-
-def registered(image: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The image shifted (periodically) onto a reference, to a small fraction of a pixel.
-
-    The peak of the circular cross-correlation is refined by maximising its trigonometric interpolation.
-    """
-    shift = registration_shift(image, reference)
-    return fourier_shifted(image, shift)
-
-
-def registration_shift(image: NDArray[np.float64], reference: NDArray[np.float64]) -> tuple[float, float]:
-    """Rows and columns by which the image must be shifted to lie on the reference."""
-    spectrum = np.fft.fft2(reference) * np.conj(np.fft.fft2(image))
-    correlation = np.fft.ifft2(spectrum).real
-    n, m = correlation.shape
-    peak = np.unravel_index(int(np.argmax(correlation)), correlation.shape)
-    start = np.array([(p + size // 2) % size - size // 2 for p, size in zip(peak, (n, m), strict=True)], dtype=float)
-    ky, kx = np.fft.fftfreq(n) * 2j * np.pi, np.fft.fftfreq(m) * 2j * np.pi
-    norm = float(np.abs(spectrum).sum()) or 1.0
-
-    def less(at: NDArray[np.float64]) -> float:
-        return -float((np.exp(ky * at[0]) @ spectrum @ np.exp(kx * at[1])).real) / norm
-
-    best = scipy.optimize.minimize(
-        less,
-        start,
-        method="Nelder-Mead",
-        options={
-            "xatol": 1e-4,
-            "fatol": 1e-12,
-            "initial_simplex": start + np.array([[0, 0], [0.4, 0], [0, 0.4]]),
-        },
-    )
-    return float(best.x[0]), float(best.x[1])
-
-
-def fourier_shifted(image: NDArray[np.float64], shift: tuple[float, float]) -> NDArray[np.float64]:
-    """A real image shifted by any part of a pixel, periodically; odd sizes keep it real exactly."""
-    n, m = image.shape
-    phase = np.exp(-2j * np.pi * np.fft.fftfreq(n) * shift[0])[:, None] * np.exp(
-        -2j * np.pi * np.fft.fftfreq(m) * shift[1]
-    )
-    out: NDArray[np.float64] = np.fft.ifft2(np.fft.fft2(image) * phase).real
-    return out
+    return _score(aligned(image, truth), truth / top, half)
 
 
 def _score(image: NDArray[np.float64], truth: NDArray[np.float64], half: int) -> Scores:
@@ -244,8 +197,7 @@ def shell_width_m(image: NDArray[np.floating], pixel_size_m: float) -> float:
         If the image shows no ring.
     """
     a = np.maximum(image.astype(np.float64), 0.0)
-    centred = _centred_on_mass(a)
-    profile = radial_mean(centred)
+    profile = radial_mean(centred_on_mass(a))
     fine = np.arange(0.0, len(profile) - 1, 0.01)
     curve = scipy.ndimage.map_coordinates(profile, [fine], order=3, mode="nearest")
     top = int(np.argmax(curve))
@@ -257,17 +209,6 @@ def shell_width_m(image: NDArray[np.floating], pixel_size_m: float) -> float:
     if outer is None or inner is None:
         raise ValueError("image must fall to half its peak on both sides of the ring, it does not; use a wider array")
     return (outer + inner) * 0.01 * pixel_size_m
-
-
-def _centred_on_mass(image: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Periodic image shifted so that its centre of mass is the middle pixel."""
-    out = image
-    for axis, n in enumerate(image.shape):
-        phase = np.exp(2j * np.pi * np.arange(n) / n)
-        mean = np.angle((image.sum(axis=1 - axis) * phase).sum()) * n / (2 * np.pi)
-        shift = (n // 2 - mean, 0.0) if axis == 0 else (0.0, n // 2 - mean)
-        out = fourier_shifted(out, shift)
-    return out
 
 
 def _first(condition: NDArray[np.bool_]) -> int | None:
