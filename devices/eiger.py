@@ -28,6 +28,8 @@ DISARM_TIMEOUT_S = 15.0
 FRAME_MARGIN_S = 10.0
 """Wall seconds beyond the exposure for readout, network and service."""
 PAUSE_TIMEOUT_S = 3.0
+COUNTDOWN_ROUNDING_S = 2.0
+"""How far the elapsed time by the countdown may be off; some facilities show whole seconds."""
 DETECTOR_STATE_ERROR = 6
 
 
@@ -90,6 +92,7 @@ class Eiger(Device):
         super().__init__(prefix, name=name, **kwargs)
         self.shutter, self.ring, self.live = shutter, ring, live
         self.data_source, self.header_detail, self.generation = data_source, header_detail, generation
+        self.frame_margin_s = FRAME_MARGIN_S
         self.plan: SeriesPlan | None = None
         self.voids: list[Void] = []
         self._overheads: deque[float] = deque(maxlen=8)
@@ -285,6 +288,7 @@ class Eiger(Device):
             return "paused"
         witness.look()
         if math.isfinite(elapsed := witness.elapsed_s()):
+            self._check_duration(frame, elapsed)
             self._overheads.append(max(0.0, elapsed - self._exposure_s))
         spoilt = witness.verdict()
         if not spoilt and self.live.last.verdict.get(use_monitor=False) == "corrupt":
@@ -344,7 +348,7 @@ class Eiger(Device):
         DetectorError
             When the detector disarms, or frames come that nobody here asked for.
         """
-        series, deadline = self._series, self._exposure_s + FRAME_MARGIN_S
+        series, deadline = self._series, self._exposure_s + self.frame_margin_s
         with Watch(series=self.live.series, frame=self.live.last.frame, armed=self.cam.armed) as watch:
             seen = watch.until(
                 lambda now: now["armed"] == 0 or (now["series"] == series and now["frame"] >= frame),
@@ -371,6 +375,15 @@ class Eiger(Device):
             f"frame {frame} of series {series} must reach the live service within {deadline:g} s of its trigger, got "
             f"frame {now['frame']} of series {now['series']} as the newest; see the service's page and the network"
         )
+
+    def _check_duration(self, frame: int, elapsed_s: float) -> None:
+        """A frame that comes before its exposure can have ended is somebody else's."""
+        if elapsed_s < self._exposure_s - COUNTDOWN_ROUNDING_S:
+            raise DetectorError(
+                f"frame {frame} of series {self._series} must take its exposure of {self._exposure_s:g} s, got it after "
+                f"{elapsed_s:g} s; somebody else triggers this detector, so points and frames no longer agree: start "
+                "the scan again"
+            )
 
     def _check_count(self, newest: int) -> None:
         if newest >= self._triggered:

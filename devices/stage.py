@@ -3,12 +3,11 @@
 import math
 import threading
 import time
-from contextlib import suppress
 from typing import Any
 
 from ophyd import Component, Device, EpicsMotor, EpicsSignalRO, FormattedComponent
 from ophyd.status import DeviceStatus
-from ophyd.utils import InvalidState, LimitError, StatusTimeoutError
+from ophyd.utils import LimitError, StatusTimeoutError
 
 from devices.errors import StageError
 
@@ -25,6 +24,9 @@ class ArrivalStatus(DeviceStatus):
     def __init__(self, device: Any, moved: Any) -> None:
         super().__init__(device)
         self._moved = moved
+
+    def _handle_failure(self) -> None:
+        """Leave the axis alone: the move underneath has stopped it already, and the next move may have begun."""
 
     def watch(self, func: Any) -> None:
         """Report progress of the move underneath to `func` (progress bars use this)."""
@@ -63,7 +65,7 @@ class PiezoAxis(EpicsMotor):
         self.tolerance_um = tolerance_um
         self._target_um: float | None = None
         self._halted = threading.Event()
-        self._excused = False
+        self._excused = self._refusing = False
         self._arrival: ArrivalStatus | None = None
         self.limit_violation.subscribe(self._refused, run=False)
 
@@ -73,6 +75,7 @@ class PiezoAxis(EpicsMotor):
         """Move to `new_position` (um); the status fails with `StageError` unless the readback ends there."""
         self._wait_at_rest()
         self._halted.clear()
+        self._refusing = False
         self._target_um = float(new_position)
         try:
             moved = super().move(new_position, wait=False, timeout=timeout)
@@ -164,11 +167,11 @@ class PiezoAxis(EpicsMotor):
             time.sleep(0.01)
 
     def _finish(self, arrival: ArrivalStatus, moved: Any) -> None:
-        if arrival.done:
-            return
         error = moved.exception(timeout=0)
         problem: Exception | None
-        if self._halted.is_set() and self._excused:
+        if self._refusing:
+            problem = self._refusal()
+        elif self._halted.is_set() and self._excused:
             problem = None
         elif error is None and not self._halted.is_set():
             problem = self.off_target()
@@ -181,11 +184,9 @@ class PiezoAxis(EpicsMotor):
     def _end(self, arrival: ArrivalStatus, problem: Exception | None) -> None:
         if problem is not None:
             self._target_um = None  # told once; the next scan may not use this axis
-        with suppress(InvalidState):  # the refusal and the end of the move may come together
-            if problem is None:
-                arrival.set_finished()
-            else:
-                arrival.set_exception(problem)
+            arrival.set_exception(problem)
+        else:
+            arrival.set_finished()
 
     def _overdue(self, moved: Any) -> StageError:
         if self.limit_violation.get() == 1:
@@ -219,7 +220,8 @@ class PiezoAxis(EpicsMotor):
         """End a move that the record refused: its DMOV would never pulse."""
         arrival = self._arrival
         if value == 1 and arrival is not None and not arrival.done and not self._moving:
-            self._end(arrival, self._refusal())
+            self._refusing = True
+            self._done_moving(success=False)
 
 
 class PiezoStage(Device):

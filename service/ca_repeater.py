@@ -5,7 +5,6 @@ libca asks a repeater on EPICS_CA_REPEATER_PORT to pass on the beacons of server
 messages are those of the Channel Access protocol specification (REPEATER_REGISTER is 24, REPEATER_CONFIRM is 17).
 """
 
-import contextlib
 import socket
 import struct
 import threading
@@ -21,6 +20,7 @@ class Repeater:
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind((LOOPBACK, 0))
+        self._ending = False
         self._clients: dict[tuple[str, int], None] = {}
         self._thread = threading.Thread(target=self._serve, daemon=True, name="ca repeater")
         self._thread.start()
@@ -32,8 +32,8 @@ class Repeater:
 
     def close(self) -> None:
         """End; a client that asks afterwards gets no answer."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        self._ending = True
+        self._socket.sendto(b"", self._socket.getsockname())  # so that it looks
         self._thread.join(1.0)
         self._socket.close()
 
@@ -43,9 +43,7 @@ class Repeater:
                 data, sender = self._socket.recvfrom(4096)
             except ConnectionError:  # a client that has gone; loopback tells so
                 continue
-            except OSError:
-                return
-            if not data and self._socket.fileno() < 0:
+            if self._ending:
                 return
             self._take(data, sender)
 

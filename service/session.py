@@ -103,12 +103,13 @@ def build_session(
     NotReachedError
         When a PV does not answer.
     """
-    from bluesky import RunEngine, SupplementalData
+    from bluesky import RunEngine
     from bluesky import plan_stubs as bps
     from bluesky import plans as bp
 
     from devices.beamline import build_beamline
     from devices.errors import NotConnectedError
+    from plans.baseline import baseline
     from plans.ensemble_scan import ensemble_scan
 
     send_logs_to(log)
@@ -118,8 +119,7 @@ def build_session(
     except NotConnectedError as error:
         raise NotReachedError(str(error)) from None
     engine = RunEngine(metadata if metadata is not None else {}, context_managers=context_managers)
-    # What was true before and after a run, beside what changes from point to point.
-    engine.preprocessors.append(SupplementalData(baseline=[beamline.ring, beamline.attenuator, beamline.beam_stop]))
+    engine.preprocessors.append(baseline([beamline.ring, beamline.attenuator, beamline.beam_stop]))
     atexit.register(leave_safely, beamline, engine)
     return {
         "RE": engine,

@@ -1,0 +1,44 @@
+"""What was true before and after a run, beside what changes from point to point."""
+
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+from bluesky import plan_stubs as bps
+from bluesky import preprocessors as bpp
+from bluesky.utils import Msg
+
+Plan = Generator[Msg, Any, Any]
+
+
+def baseline(devices: Sequence[Any]) -> Callable[[Plan], Plan]:
+    """Make a preprocessor that reads `devices` at the start and the end of every run, into the stream `baseline`.
+
+    Like bluesky's `SupplementalData`, but not repeated after a pause: there a pause at the wrong moment makes a second
+    descriptor of the stream.
+
+    Parameters
+    ----------
+    devices : sequence
+
+    Returns
+    -------
+    callable
+        For ``RE.preprocessors``.
+    """
+
+    def read() -> Plan:
+        return bpp.rewindable_wrapper(bps.trigger_and_read(devices, name="baseline"), rewindable=False)
+
+    def insert(msg: Msg) -> tuple[Plan | None, Plan | None]:
+        if msg.command == "open_run":
+            return None, read()
+        if msg.command == "close_run":
+            return _then(read(), msg), None
+        return None, None
+
+    return lambda plan: bpp.plan_mutator(plan, insert)
+
+
+def _then(plan: Plan, msg: Msg) -> Plan:
+    yield from plan
+    return (yield msg)

@@ -1,0 +1,53 @@
+"""Starting and ending our own programs."""
+
+import pytest
+
+from service.errors import NotReachedError
+from service.processes import start
+
+READY = "import json, sys, time; print('first words'); print(json.dumps({'ready': True, 'port': 7}), flush=True); "
+
+
+def program(*lines):
+    return ["-c", READY + "; ".join(lines)]
+
+
+def test_a_program_that_says_ready_is_handed_over(tmp_path):
+    running = start("thing", program("print('more', flush=True)", "sys.stdin.read()"), tmp_path / "log", 10.0)
+    assert running.ready == {"ready": True, "port": 7}
+    assert running.alive
+    assert running.stop(5.0) == -15
+    assert not running.alive
+    assert running.lines == ["first words", "more"]
+    assert running.stop(5.0) == -15
+
+
+def test_a_program_ends_with_ours(tmp_path):
+    running = start("thing", program("sys.stdin.read()"), tmp_path / "log", 10.0)
+    running.process.stdin.close()
+    assert running.process.wait(5.0) == 0
+
+
+def test_a_program_that_dies_at_its_start_is_told_with_its_last_words(tmp_path):
+    with pytest.raises(
+        NotReachedError, match=r"thing must be ready within 10 s, got exit code 3; it says: no port left"
+    ):
+        start("thing", ["-c", "import sys; sys.stderr.write('no port left\\n'); sys.exit(3)"], tmp_path / "log", 10.0)
+
+
+def test_a_program_that_stays_silent_is_ended(tmp_path):
+    with pytest.raises(NotReachedError, match=r"thing must be ready within 0.5 s, got nothing \(log: .*log\)"):
+        start("thing", ["-c", "import time; time.sleep(60)"], tmp_path / "log", 0.5)
+
+
+def test_a_program_that_does_not_listen_is_killed(tmp_path):
+    lines = [
+        "import signal",
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+        "print('deaf', flush=True)",
+        "time.sleep(60)",
+    ]
+    running = start("thing", program(*lines), tmp_path / "log", 10.0)
+    while "deaf" not in running.lines:
+        pass
+    assert running.stop(0.5) == -9
