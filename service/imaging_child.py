@@ -11,13 +11,36 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from processing.phase import CannotPhaseError, PhaseSettings, Reconstruction, reconstruct
 
 from processing.geometry import Geometry
 from processing.prepare import CannotPrepareError, Prepared, PrepareSettings, SummedPattern, prepare
+from processing.reconstruct import reconstruct
+from processing.reconstruction import CannotReconstructError, PhaseSettings, Reconstruction
 
 _PREPARE_NAMES = ("width_px", "binning", "reduction", "central_px", "background", "negative", "object_diameter_m")
-_PHASE_NAMES = ("algorithm", "seeds", "iterations", "generations", "seed", "object_diameter_m")
+_PHASE_NAMES = (
+    "algorithm",
+    "seeds",
+    "iterations",
+    "generations",
+    "best_fraction",
+    "beta",
+    "support_margin",
+    "start",
+    "seed",
+    "object_diameter_m",
+)
+_FIGURES = (
+    "resolution_m",
+    "r_factor",
+    "seeds_used",
+    "seeds_run",
+    "family_share",
+    "agreement",
+    "confidence",
+    "object_diameter_m",
+    "central_speckles",
+)
 
 
 def main(folder: Path) -> None:
@@ -75,10 +98,9 @@ def carry_out(job: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> tuple[dic
     chosen = PhaseSettings(**{name: settings[name] for name in _PHASE_NAMES}, workers=job["workers"])
     try:
         image = reconstruct(prepared, chosen)
-    except CannotPhaseError as error:
+    except CannotReconstructError as error:
         return {**facts, "message": str(error)}, results
     facts |= _facts_of_image(image)
-    facts["warnings"] = [*prepared.warnings, *image.warnings]
     return facts, results | {"image": image.image, "prtf": image.prtf, "q": image.q_per_m}
 
 
@@ -99,7 +121,8 @@ def _facts_of(prepared: Prepared, origin: list[int]) -> dict[str, float | int]:
 def _facts_of_image(image: Reconstruction) -> dict[str, Any]:
     return {
         "pixel_size_m": image.pixel_size_m,
-        "figures": {"resolution_m": image.resolution_m, "r_factor": image.r_factor},
+        "figures": {name: getattr(image, name) for name in _FIGURES},
+        "warnings": list(image.warnings),
         "settings": asdict(image.settings),
     }
 

@@ -70,11 +70,11 @@ def _snapshot(group: h5py.Group, window: tuple[slice, slice]) -> SumSnapshot:
 
 
 def configured(result: Path) -> dict[str, Any]:
-    """Return the reconstruction settings a result file was made with."""
+    """Return the reconstruction settings a result file was made with, as far as this version knows them."""
     try:
         with h5py.File(result) as file:
             stored: dict[str, Any] = json.loads(file["entry/process/configuration"][()])["reconstruction"]
-            return stored
+            return {name: value for name, value in stored.items() if name in Reconstruction.model_fields}
     except (OSError, KeyError, ValueError):
         return {}
 
