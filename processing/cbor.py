@@ -151,7 +151,7 @@ class _Reader:
 
     def _chunks(self, wanted: int) -> list[memoryview]:
         """Return the definite pieces of a string of indefinite length."""
-        pieces = []
+        pieces: list[memoryview] = []
         while True:
             major, value = self._head()
             if major == 7 and value == 31:
@@ -182,7 +182,7 @@ class _Reader:
         return items
 
     def _fill(self, entries: dict[str, Any], length: int, depth: int) -> None:
-        """Read a map; keys that are no text are read over (the vendor has none, and integers can be made to collide)."""
+        """Read a map. Keys that are no text are read over: the vendor has none, and integers can be made to collide."""
         count = 0
         while length < 0 or count < length:
             key = self._item(depth)
