@@ -6,11 +6,12 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from devices.attenuator import Attenuator
 from devices.beam_stop import BeamStop
 from devices.eiger import Eiger
+from devices.eiger_arm import DataSource, Generation, HeaderDetail
 from devices.errors import NotConnectedError
 from devices.live_result import LiveResult
 from devices.shutter import FastShutter
@@ -109,9 +110,9 @@ class Beamline:
 def build_beamline(
     names: Mapping[str, str],
     *,
-    data_source: Literal["none", "filewriter"] = "none",
-    header_detail: Literal["all", "basic", "none"] = "all",
-    generation: Literal["eiger1", "eiger2"] = "eiger1",
+    data_source: DataSource = "none",
+    header_detail: HeaderDetail = "all",
+    generation: Generation = "eiger1",
 ) -> Beamline:
     """Make every device.
 
@@ -120,7 +121,7 @@ def build_beamline(
     names : mapping of str to str
         PV names by the keys in `NAMES`.
     data_source, header_detail, generation
-        Of the detector, see `Eiger`.
+        Of the detector, see `devices.eiger_arm.configure`.
 
     Raises
     ------

@@ -3,7 +3,7 @@
 
 import pytest
 
-from devices import eiger
+from devices import eiger_arm
 from devices.beamline import build_beamline
 from devices.eiger_cam import EigerCam
 from devices.errors import DetectorError, LiveServiceError, NotConnectedError
@@ -60,7 +60,7 @@ def test_without_the_live_service_the_names_of_what_is_silent_are_told(beamline)
 
 
 def test_arming_without_the_live_service_leaves_the_detector_disarmed(beamline, monkeypatch):
-    monkeypatch.setattr(eiger, "HEADER_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(eiger_arm, "HEADER_TIMEOUT_S", 0.5)
     detector = beamline.detector
     with pytest.raises((DetectorError, LiveServiceError), match="live service"):
         detector.stage()

@@ -147,7 +147,7 @@ def test_a_point_that_never_succeeds_ends_the_scan_with_the_reasons(told):
 def test_a_detector_that_somebody_else_stops_is_named(told):
     (facts,) = told["disarmed"]
     assert facts["error"][0] == "DetectorError"
-    assert "eig1m must stay armed until frame 1 of series" in facts["error"][1]
+    assert "25A:EIG1M:cam1: must stay armed until frame 1 of series" in facts["error"][1]
     check_safe(facts)
 
 

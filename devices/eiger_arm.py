@@ -1,0 +1,114 @@
+"""Arming and disarming the Eiger: the settings of a step scan and what the driver answers."""
+
+from typing import Literal
+
+from devices.eiger_cam import BITSHUFFLE_LZ4, DATA_SOURCES, HEADER_DETAILS, INTERNAL_SERIES, EigerCam
+from devices.errors import DetectorError
+from devices.exposure import SeriesPlan
+from devices.live_result import LiveResult
+from devices.waiting import Watch
+
+DataSource = Literal["none", "filewriter"]
+HeaderDetail = Literal["all", "basic", "none"]
+Generation = Literal["eiger1", "eiger2"]
+
+ARM_TIMEOUT_S = 120.0
+"""What the driver itself allows the detector for arming."""
+HEADER_TIMEOUT_S = 30.0
+DISARM_TIMEOUT_S = 15.0
+DETECTOR_STATE_ERROR = 6
+
+
+def configure(
+    cam: EigerCam, plan: SeriesPlan, data_source: DataSource, header_detail: HeaderDetail, generation: Generation
+) -> None:
+    """Set the detector up for one frame a software trigger, all in one series.
+
+    Parameters
+    ----------
+    cam : EigerCam
+    plan : SeriesPlan
+    data_source : {"none", "filewriter"}
+        Never the stream: the driver would take every other frame from the live service.
+    header_detail : {"all", "basic", "none"}
+    generation : {"eiger1", "eiger2"}
+        The template of the IOC; the two number the header detail in opposite order.
+
+    Raises
+    ------
+    DetectorError
+        When a setting is refused.
+    """
+    if cam.acquire.get() or cam.armed.get():
+        disarm(cam)
+    cam.write(cam.trigger_mode, INTERNAL_SERIES)
+    cam.write(cam.num_images, 1)
+    # A longer count time raises the frame time by itself, a shorter frame time would cut the count time: so this order.
+    cam.write(cam.acquire_time, plan.exposure_s)
+    cam.write(cam.acquire_period, plan.exposure_s + float(cam.dead_time.get()))
+    cam.write(cam.num_triggers, plan.triggers)
+    cam.write(cam.manual_trigger, 1)
+    cam.write(cam.shutter_mode, 0)  # the driver must not move the shutter as well
+    if data_source == "filewriter":
+        cam.write(cam.fw_enable, 1)
+    cam.write(cam.data_source, DATA_SOURCES[data_source])
+    cam.write(cam.stream_enable, 1)
+    cam.write(cam.stream_hdr_detail, HEADER_DETAILS[generation][header_detail])
+    cam.write(cam.compression_algo, BITSHUFFLE_LZ4)
+
+
+def arm(cam: EigerCam) -> int:
+    """Arm, and return the number of the series that this has begun.
+
+    Raises
+    ------
+    DetectorError
+        When the driver reports an error, or does not arm in time.
+    """
+    with Watch(armed=cam.armed, state=cam.detector_state) as watch:
+        before = watch.updates("state")
+
+        def failed() -> bool:
+            return watch.updates("state") > before and watch.latest["state"] == DETECTOR_STATE_ERROR
+
+        cam.acquire.put(1)
+        if not watch.until(lambda now: now["armed"] == 1, ARM_TIMEOUT_S, cancelled=failed):
+            raise DetectorError(
+                f"{cam.prefix} must arm within {ARM_TIMEOUT_S:g} s, got state {cam.detector_state.get()} with message "
+                f"{cam.status_message.get()!r}; see the detector's screen"
+            )
+    return int(cam.sequence_id.get(use_monitor=False))
+
+
+def await_header(live: LiveResult, series: int) -> None:
+    """Wait until the live service has seen the header of a series.
+
+    Raises
+    ------
+    DetectorError
+        When it does not in time.
+    """
+    with Watch(series=live.series, frame=live.last.frame) as watch:
+        # A frame number left over from the last series must not pass for one of this series.
+        if not watch.until(lambda now: now["series"] == series and now["frame"] == -1, HEADER_TIMEOUT_S):
+            raise DetectorError(
+                f"header of series {series} must reach the live service within {HEADER_TIMEOUT_S:g} s, got series "
+                f"{watch.latest['series']} there; is it connected to this detector's stream?"
+            )
+
+
+def disarm(cam: EigerCam) -> None:
+    """End the series; a frame that is still exposing is dropped.
+
+    Raises
+    ------
+    DetectorError
+        When the driver does not confirm in time.
+    """
+    with Watch(armed=cam.armed, acquire=cam.acquire) as watch:
+        cam.acquire.put(0)
+        if not watch.until(lambda now: now["armed"] == 0 and now["acquire"] == 0, DISARM_TIMEOUT_S):
+            raise DetectorError(
+                f"{cam.prefix} must disarm within {DISARM_TIMEOUT_S:g} s, got Armed {watch.latest['armed']} and "
+                f"Acquire {watch.latest['acquire']}; press Stop on the detector's screen"
+            )
