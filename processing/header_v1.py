@@ -79,10 +79,17 @@ class HeaderParts:
         self._table: dict[str, Any] | None = None
         self._mask_remark = ""
 
-    def expects(self, part: Part) -> bool:
+    @property
+    def known(self) -> tuple[bool, bool]:
+        """Whether the configuration and the mask have come."""
+        return self._raw is not None, self._mask is not None
+
+    def claims(self, part: Part) -> bool:
         """Whether a part that comes on its own is one of this header's."""
-        if self._table is not None and len(part) == _table_bytes(self._table):
-            return True
+        if self._table is not None:
+            if len(part) == _table_bytes(self._table):
+                return True
+            self._table = None  # its blob did not come
         found = read_json(part)
         return found is not None and (self._is_config(found) or _is_table(found))
 

@@ -28,6 +28,12 @@ class Stream(_Section):
     drain_s: float = Field(2.0, ge=0, description="how long after an end message late frames are waited for")
     receive_high_water: int = Field(4, ge=1, le=1000)
     queue_frames: int = Field(16, ge=1, le=10_000, description="frames between the socket and the summing")
+    channel: str | None = Field(
+        None, min_length=1, max_length=100, description="energy channel on Stream2; default: the detector's first"
+    )
+    check_hash: Literal["auto", "always", "never"] = Field(
+        "auto", description="MD5 of stream v1; auto: the first three, then as many as 5 % of a core pay for"
+    )
 
 
 class Detector(_Section):

@@ -3,7 +3,7 @@
     receive -> decode -> screen -> accumulate -> snapshot -> prepare -> reconstruct -> publish
 
     stage        does                                              file
-    receive      bytes off the wire become a typed message         service/receive.py, processing/stream_v1.py
+    receive      bytes off the wire become a typed message         service/receive.py, processing/wire.py
     decode       compressed bytes become pixels                    processing/decode.py
     screen       pixels become exact integers, then a verdict      processing/screen.py
     accumulate   accepted and background frames are summed         service/series.py, processing/accumulate.py
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from processing.decode import decode
 from processing.frame import EncodedFrame, Refusal, SeriesEnd, SeriesHeader
+from processing.hash_check import HashCheck
 from processing.screen import score
 from service.books import ErrorLog, RateMeter
 from service.config import Settings
@@ -72,6 +73,7 @@ class Pipeline:
         self.paused = False
         self.ending_at: float | None = None
         self.waiting = WaitingRoom()
+        self._hashes = HashCheck(settings.stream.check_hash)
         self._user_mask = user_mask
         self._on_open, self._on_end = on_open, on_end
         self._next_expected: int | None = None
@@ -113,13 +115,15 @@ class Pipeline:
         """Decode and score outside the lock; return what is left to do under it."""
         if series.already_has(frame.frame):
             return lambda: series.book_duplicate(frame.frame)
-        if series.shape is None:
-            with self.lock:
-                series.set_shape(frame.shape)
         beyond = series.header.images is not None and frame.frame >= series.header.images
-        pixels = _beyond(frame, series) if beyond else decode(frame, series.shape or frame.shape)
+        refusal = _beyond(frame, series) if beyond else self._hashes.refuse(frame, time.monotonic())
+        pixels = refusal or decode(frame, series.shape or frame.shape)
         if isinstance(pixels, Refusal):
             return lambda: self._book_refusal(series, pixels)
+        self._name_doubts(series)
+        if series.shape is None:  # only a frame that decodes may say how large the others are
+            with self.lock:
+                series.set_shape(frame.shape)
         points = score(pixels, series.valid, series.ring)
 
         def book() -> None:
@@ -127,6 +131,11 @@ class Pipeline:
             self.last_frame = frame
 
         return book
+
+    def _name_doubts(self, series: Series) -> None:
+        for number in self._hashes.doubts():
+            message = "its hash did not match its bytes before later hashes of the series did; it may hold wrong pixels"
+            self.errors.add("doubtful frame", message, series=series.header.series, frame=number)
 
     def _take_refusal(self, refusal: Refusal, done: Callable[[], None]) -> None:
         with self.lock:
@@ -155,6 +164,11 @@ class Pipeline:
 
     def _open(self, header: SeriesHeader, image_number: int) -> None:
         before = self.series
+        for remark in header.remarks:
+            self.errors.add("header", remark, series=header.series)
+        if before is not None and header.completes:
+            self._complete(before, header)
+            return
         open_still = self.state in ("armed", "receiving") and self.ending_at != _FILES_BEING_WRITTEN
         if before is not None and open_still and len(before.ledger):
             if self.ending_at is None:
@@ -173,6 +187,7 @@ class Pipeline:
         with self.lock:
             mine = self.waiting.claim(header.series)
             self.series, self.state, self.foreign, self.ending_at = series, "armed", 0, None
+            self._hashes = HashCheck(self.settings.stream.check_hash)
             self.images_before = image_number - len(mine) - len(self.waiting)
             self.last_frame, self.last_row = None, -1
             series.expected, self._next_expected = self._next_expected, None
@@ -183,6 +198,15 @@ class Pipeline:
         self._on_open(series)
         for message in mine:
             self.take(Letter(message=message, image_number=image_number))
+
+    def _complete(self, series: Series, header: SeriesHeader) -> None:
+        """Take the rest of a header that came in pieces."""
+        if series.header.series == header.series and not len(series.ledger):
+            with self.lock:
+                series.replace_header(header)
+            return
+        message = "more of the header came after the first frame; the series goes on without it"
+        self.errors.add("header", message, series=header.series)
 
     def _take_end(self, end: SeriesEnd) -> None:
         series = self.series

@@ -4,12 +4,16 @@ import threading
 
 import zmq
 
-from processing.stream_v1 import read_message
+from processing.frame import Message, Refusal
+from processing.wire import WireReader
 from service.config import Stream
 from service.errors import UserError
 from service.mailbox import Mailbox
 
 _POLL_MS = 100
+# A part of 16M pixels has 73 MB, a Stream2 header with all tables of three channels 440 MB; a peer that sends more is
+# disconnected by ZeroMQ before memory is taken.
+_MAX_PART_BYTES = 1 << 30
 
 
 class Receiver:
@@ -31,11 +35,13 @@ class Receiver:
 
     def __init__(self, settings: Stream, mailbox: Mailbox) -> None:
         self._mailbox = mailbox
+        self._reader = WireReader(channel=settings.channel)
         self._stop = threading.Event()
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PULL)
         self._socket.setsockopt(zmq.RCVHWM, settings.receive_high_water)
         self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, _MAX_PART_BYTES)
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
         address = settings.bind or settings.connect or ""
         try:
@@ -59,7 +65,15 @@ class Receiver:
             if not self._socket.poll(_POLL_MS):
                 continue
             parts = self._socket.recv_multipart(copy=False)
-            self._mailbox.put(read_message([part.buffer for part in parts]), self._stop.is_set)
+            for message in self._read([part.buffer for part in parts]):
+                self._mailbox.put(message, self._stop.is_set)
+
+    def _read(self, parts: list[memoryview]) -> list[Message]:
+        try:
+            return self._reader.read(parts)
+        except Exception as error:  # noqa: BLE001 - no message, whatever its bytes, may end the receiving
+            reason = f"message could not be read ({type(error).__name__}: {error!s:.200}); please report it"
+            return [Refusal(reason=reason, image=len(parts) > 2)]
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """Close the socket; what the mailbox holds stays there."""

@@ -107,6 +107,13 @@ class Series:
         part = self.settings.screening
         self.ring = ring_pixels(valid, row, col, part.ring_inner_px, part.ring_outer_px)
 
+    def replace_header(self, header: SeriesHeader) -> None:
+        """Take a fuller header of the same series, before its first frame."""
+        self.header = header
+        shape = header.shape or self.shape
+        if shape is not None:
+            self.set_shape(shape)
+
     @property
     def valid(self) -> NDArray[np.uint8]:
         """The static mask, shape (rows, columns), 1 where a pixel counts."""
