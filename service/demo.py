@@ -14,7 +14,7 @@ from service.config import Settings
 from service.documents import DocumentWriter, ScanProgress
 from service.errors import NotReachedError, UserError
 from service.processes import Running, start_live, start_sim
-from service.session import beamline_names, build_session, point_at
+from service.session import beamline_names, build_session, close_channels, point_at
 
 STEP_UM = 10.0
 EXPOSURE_S = {"au-sio2": 10.0, "nv-lp": 1.0}
@@ -163,6 +163,8 @@ def scan(demo: Demo, *, as_json: bool) -> Path:
         margin=MARGIN_S + GATE_LATENCY_S * float(demo.sim.ready["speed"]),
     )
     session["RE"](plan)
+    session["beamline"].make_safe()
+    close_channels()
     if documents.path is None:
         raise UserError("the scan gave no documents; see the log of the simulated beamline")
     return documents.path

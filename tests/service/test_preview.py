@@ -113,3 +113,18 @@ def test_gray_bytes_fit_the_waveform_and_keep_the_brightest():
     assert small[1030 // 2 // 5 :].min() >= 1
     bright = np.unravel_index(small.argmax(), small.shape)
     np.testing.assert_allclose(np.array(bright) / small.shape, np.array([400, 777]) / total.shape, atol=0.02)
+
+
+def test_a_reconstruction_is_shown_as_large_as_its_object_with_its_whole_range():
+    image = np.zeros((65, 65), np.float32)
+    image[25:40, 25:40] = 0.3
+    image[30:35, 30:35] = 1.0
+    preview = make_image_preview(image, version=1)
+    assert preview.pixels.shape == (27, 27)
+    assert preview.pixels[13, 13] == 1.0
+    picture = render(preview)
+    assert (picture.low, picture.high) == (0.0, 1.0)
+
+
+def test_an_empty_reconstruction_is_shown_whole():
+    assert make_image_preview(np.zeros((9, 9), np.float32), version=1).pixels.shape == (9, 9)
