@@ -31,7 +31,9 @@ __all__ = [
 
 _AGREE = 0.90  # coherence of two images of one family; of two families 0.85 and less
 _LEAST_SHARE = 0.1  # of the seeds in the trusted family
-_RIVAL_R = 1.15  # another family within this ratio of the R factor makes the choice doubtful
+_RIVAL_R, _RIVAL_SIZE = 1.15, 0.15  # another family of such an R and size (over the best) makes the choice doubtful
+_LEAST_SEED_ITERATIONS = 20_000  # 85 % of seeds are wrong after 300 iterations, 40 % after 1000: fewer could all be
+_CLEAR_SIGMA = 3.0  # images are compared where the pattern stands out of the noise
 _MOST_CENTRAL_SPECKLES = 4.0  # 3.9 still gives SSIM 0.995, 4.5 gives 0.937, 6.4 nothing (science.md 4)
 _DIAMETER_TOLERANCE = 0.12  # of a given diameter against the one the pattern shows
 _ESTIMATE_MARGIN = 0.05  # added to the support when the diameter was estimated: it comes out up to 6 % low
@@ -63,6 +65,7 @@ class _Solutions:
     r_factors: NDArray[np.float64]
     families: list[Family]
     agreement: float
+    iterations: int
 
     @property
     def share(self) -> float:
@@ -73,6 +76,12 @@ class _Solutions:
         """Why the trusted family may be a wrong minimum; empty when nothing speaks for that."""
         best, *others = self.families
         found = []
+        made = len(self.images) * self.iterations
+        if made < _LEAST_SEED_ITERATIONS:
+            found.append(
+                f"independent seeds x iterations must be at least {_LEAST_SEED_ITERATIONS} to rule a wrong minimum "
+                f"out, got {made}; use more seeds"
+            )
         if self.share < _LEAST_SHARE or len(best.members) < 2:
             found.append(
                 f"only {len(best.members)} of {len(self.images)} seeds found this image; it may be a wrong minimum"
@@ -82,7 +91,8 @@ class _Solutions:
                 f"images from either half of the seeds must agree to {_AGREE:.2f}, got {self.agreement:.2f}; "
                 "it may be a wrong minimum"
             )
-        rivals = [f for f in others if len(f.members) > 1 and f.r_factor < _RIVAL_R * best.r_factor]
+        least = max(2.0, _RIVAL_SIZE * len(best.members))
+        rivals = [f for f in others if len(f.members) >= least and f.r_factor < _RIVAL_R * best.r_factor]
         if rivals:
             found.append(
                 f"{len(rivals[0].members)} seeds found another image with R {rivals[0].r_factor:.3f} beside "
@@ -192,7 +202,7 @@ def _task(prepared: Prepared, settings: PhaseSettings, diameter: float, meter: M
     margin = settings.support_margin + (_ESTIMATE_MARGIN if estimated else 0.0)
     radius = margin * diameter / 2.0 / prepared.pixel_size_m
     constraints = constraints_of(prepared.amplitude, prepared.valid, disc(prepared.amplitude.shape[0], radius))
-    clear = prepared.valid & (prepared.amplitude**2 > prepared.sigma)
+    clear = prepared.valid & (prepared.amplitude**2 > _CLEAR_SIGMA * prepared.sigma)
     return _Task(
         settings=settings, constraints=constraints, clear=clear if clear.any() else prepared.valid, meter=meter
     )
@@ -212,11 +222,11 @@ def _count(settings: PhaseSettings, solutions: _Solutions) -> int:
     return min(wanted, len(solutions.families[0].members))
 
 
-def _judged(task: _Task, images: Objects, r_factors: NDArray[np.float64]) -> _Solutions:
+def _judged(task: _Task, images: Objects, r_factors: NDArray[np.float64], iterations: int) -> _Solutions:
     """Solutions with their families and the agreement of their halves."""
     families = find_families(images, r_factors, task.clear)
     agreement = group_agreement(images, r_factors, task.clear, fraction=task.settings.best_fraction)
-    return _Solutions(images=images, r_factors=r_factors, families=families, agreement=agreement)
+    return _Solutions(images=images, r_factors=r_factors, families=families, agreement=agreement, iterations=iterations)
 
 
 def _independent(task: _Task) -> _Solutions:
@@ -230,14 +240,16 @@ def _independent(task: _Task) -> _Solutions:
     images, r_factors = solve_random(
         task.constraints, _keys(settings, 0, seeds), run, task.meter, start=start, workers=settings.workers
     )
-    found = _judged(task, images, r_factors)
+    found = _judged(task, images, r_factors, iterations)
     for again in range(settings.restarts):
         if not found.doubts():
             break
         task.meter.expect(seeds * iterations)
         keys = _keys(settings, 1 + again, seeds)
         more = solve_random(task.constraints, keys, run, task.meter, start="rings", workers=settings.workers)
-        found = _judged(task, np.concatenate([found.images, more[0]]), np.concatenate([found.r_factors, more[1]]))
+        found = _judged(
+            task, np.concatenate([found.images, more[0]]), np.concatenate([found.r_factors, more[1]]), iterations
+        )
     return found
 
 
@@ -283,7 +295,7 @@ def _bred(
         generations=settings.generations - 1,
         workers=settings.workers,
     )
-    found = _judged(task, images, r_factors)
+    found = _judged(task, images, r_factors, settings.iterations)
     own = best_mean(images, found.families[0], _count(settings, found))
     other = best_mean(independent.images, independent.families[0], _count(settings, independent))
     return found, coherence(aligned(other, own), own, task.clear)
