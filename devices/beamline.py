@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ophyd import do_not_wait_for_lazy_connection
+
 from devices.attenuator import Attenuator
 from devices.beam_stop import BeamStop
 from devices.eiger import Eiger
@@ -160,8 +162,8 @@ def build_beamline(
 def _used_signals(device: Any) -> list[Any]:
     """Signals with a PV; of the camera, with its two hundred records, only those a scan uses."""
     if isinstance(device, Eiger):
-        cam = device.cam
-        return [getattr(cam, name) for name in CAMERA_SIGNALS]
+        with do_not_wait_for_lazy_connection(device.cam):
+            return [getattr(device.cam, name) for name in CAMERA_SIGNALS]
     return [walk.item for walk in device.walk_signals() if hasattr(walk.item, "pvname")]
 
 
@@ -189,10 +191,15 @@ CAMERA_SIGNALS = (
 
 
 def _silent(signals: list[Any], total: int, timeout_s: float) -> str:
-    names = [signal.pvname for signal in signals]
-    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    silent: dict[str, list[str]] = {}
+    for signal in signals:
+        silent.setdefault(signal.root.name, []).append(signal.pvname)
+    shown = "; ".join(
+        f"{device}: {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+        for device, names in silent.items()
+    )
     where = os.environ.get("EPICS_CA_ADDR_LIST", "the local network")
     return (
-        f"all {total} PVs must answer within {timeout_s:g} s, got nothing from {shown}; see whether the IOCs run and "
+        f"all {total} PVs must answer within {timeout_s:g} s, got nothing from {shown}. See whether the IOCs run and "
         f"whether EPICS_CA_ADDR_LIST ({where}) reaches them"
     )

@@ -1,6 +1,7 @@
 """A Bluesky session: RunEngine, devices, plans and the live result under the names a user types."""
 
 import atexit
+import contextlib
 import logging
 import os
 import sys
@@ -8,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from service.ca_repeater import LOOPBACK, Repeater
+from service.ca_repeater import DEFAULT_PORT, LOOPBACK, Repeater
 from service.errors import NotReachedError
 from service.processes import Running
 
@@ -57,6 +58,13 @@ def apply_ca_environment(ports: Sequence[int], repeater_port: int | None = None)
 def _talks_already() -> bool:
     epics = sys.modules.get("epics")
     return epics is not None and any(epics.ca._cache.values())  # noqa: SLF001 - there is no public way to ask
+
+
+def provide_repeater() -> None:
+    """Be the Channel Access repeater of this machine for as long as this process lives, unless there is one."""
+    with contextlib.suppress(OSError, ValueError):
+        port = int(os.environ.get("EPICS_CA_REPEATER_PORT", DEFAULT_PORT))
+        _repeaters.append(Repeater("0.0.0.0", port))  # noqa: S104 - beacons come from everywhere
 
 
 def point_at(sim: Running, live: Running) -> None:

@@ -94,8 +94,9 @@ def _simulated(output: Path, rectangle: Rectangle, as_json: bool, http: int, **s
 
 def _real(config: Path | None, output: Path, rectangle: Rectangle, as_json: bool) -> int:
     from service.config import load_settings
-    from service.session import beamline_names
+    from service.session import beamline_names, provide_repeater
 
+    provide_repeater()
     return run_scan(beamline_names(load_settings(config)), output, rectangle, as_json=as_json)
 
 

@@ -58,8 +58,9 @@ def _simulated(output: Path, *, detector: str, sample: str, speed: float, seed: 
 
 def _real(config: Path | None, output: Path) -> None:
     from service.config import load_settings
-    from service.session import beamline_names, build_session, keep_metadata
+    from service.session import beamline_names, build_session, keep_metadata, provide_repeater
 
+    provide_repeater()
     settings = load_settings(config)
     session = build_session(beamline_names(settings), metadata=keep_metadata(output), log=output / "session.log")
     _talk(session, output, _welcome(session["beamline"].detector.name, None))

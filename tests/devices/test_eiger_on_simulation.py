@@ -55,8 +55,17 @@ def test_a_clamped_setting_is_named(cam):
 
 
 def test_without_the_live_service_the_names_of_what_is_silent_are_told(beamline):
-    with pytest.raises(NotConnectedError, match=r"PVs must answer within 1 s, got nothing from NOWHERE:"):
+    with pytest.raises(NotConnectedError, match=r"PVs must answer within 1 s, got nothing from live: NOWHERE:"):
         beamline.connect(1.0)
+
+
+def test_a_beamline_that_is_not_there_is_told_in_a_sentence(xedm_beamline):
+    nowhere = build_beamline({name: f"NOWHERE:{name}:" for name in NAMES})
+    with pytest.raises(
+        NotConnectedError,
+        match=r"all \d+ PVs must answer within 0.5 s, got nothing from stage: NOWHERE:.* and \d+ more; ",
+    ):
+        nowhere.connect(0.5)
 
 
 def test_arming_without_the_live_service_leaves_the_detector_disarmed(beamline, monkeypatch):

@@ -18,6 +18,7 @@ from service.config import Settings
 
 REGISTRATION = struct.pack(">HHHHII", REGISTER, 0, 0, 0, 0, 0)
 BEACON = struct.pack(">HHHHII", 13, 0, 13, 5064, 7, 0)
+BEACON_WITH_SENDER = struct.pack(">HHHHII", 13, 0, 13, 5064, 7, 0x7F000001)
 
 
 @pytest.fixture
@@ -78,8 +79,19 @@ def test_the_repeater_passes_beacons_on():
         client.sendto(REGISTRATION, ("127.0.0.1", repeater.port))
         assert struct.unpack(">H", client.recv(64)[:2]) == (CONFIRM,)
         server.sendto(BEACON, ("127.0.0.1", repeater.port))
-        assert client.recv(64) == BEACON
+        assert client.recv(64) == BEACON_WITH_SENDER
     repeater.close()
+
+
+def test_there_is_one_repeater_a_machine(monkeypatch):
+    first = Repeater()
+    monkeypatch.setenv("EPICS_CA_REPEATER_PORT", str(first.port))
+    session.provide_repeater()
+    assert session._repeaters == []
+    first.close()
+    session.provide_repeater()
+    assert session._repeaters[0].port == int(os.environ["EPICS_CA_REPEATER_PORT"])
+    session._repeaters.pop().close()
 
 
 def test_names_follow_the_detector():
