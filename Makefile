@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check test-slow test-docs lock install format clean
+.PHONY: help demo test check test-slow test-docs docs lock install format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,11 @@ test-slow: $(READY) ## tests that take minutes
 test-docs: $(READY) ## run the blocks of the README and compare their output
 	$(BIN)/python -m pytest -m docs --timeout 600
 
+docs: $(READY) ## write the generated pages and build the Python reference (HTML in docs/_build)
+	rm -rf docs/reference/api/generated
+	$(BIN)/python docs/generate.py
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs/reference/api docs/_build
+
 format: $(READY) ## put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -48,4 +53,4 @@ lock: $(READY) ## lock the dependencies anew, with hashes
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --group dev pyproject.toml -o requirements.lock
 
 clean: ## remove what the verbs made
-	rm -rf $(VENV) xedm-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) xedm-output docs/_build docs/reference/api/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis
