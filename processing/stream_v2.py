@@ -180,6 +180,9 @@ def _valid(masks: Any, channel: str, shape: tuple[int, int] | None, remarks: lis
     if not isinstance(masks, dict) or not masks:
         return None
     found = masks.get(channel, next(iter(masks.values())) if len(masks) == 1 else None)
+    if found is None:
+        remarks.append(f"pixel mask must be that of channel {channel!r}, got those of {_listed(masks)}; none is used")
+        return None
     array = read_array(found)
     if isinstance(array, str):
         remarks.append(f"pixel mask of the header: {array}; it is not used")

@@ -37,7 +37,7 @@ def plain(item):
     return item
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(message=st.dictionaries(st.text(max_size=9), ITEMS, max_size=9), indefinite=st.booleans(), wrapped=st.booleans())
 def test_a_message_reads_as_with_the_reference_library(message, indefinite, wrapped):
     data = cbor2.dumps(message, indefinite_containers=indefinite)

@@ -1,6 +1,8 @@
 import hashlib
 import json
 import struct
+import time
+import tracemalloc
 
 import h5py
 import hdf5plugin
@@ -42,18 +44,19 @@ def test_the_block_size_is_read_from_the_data(wire, block_bytes):
     np.testing.assert_array_equal(decode(frame_of(blob, (129, 127), "uint32", name), (129, 127)), pixels)
 
 
-def test_every_bitshuffle_and_stream_lz4_vector_decodes_to_its_digest(vector_folder):
+def test_every_compressed_vector_decodes_to_its_digest(vector_folder):
     manifest = json.loads((vector_folder / "manifest.json").read_text())
     seen = 0
     for entry in manifest["vectors"]:
-        if not entry["file"].startswith(("bslz4", "lz4_v1")):
+        if not entry["file"].startswith(("bslz4", "lz4")):
             continue
         shape = tuple(entry["shape_rows_cols"])
         blob = (vector_folder / entry["file"]).read_bytes()
-        pixels = decode(frame_of(blob, shape, entry["dtype"], entry.get("v1_encoding", "bs32-lz4<")), shape)
+        encoding = "lz4hdf5<" if "hdf5" in entry["file"] else entry.get("v1_encoding", "bs32-lz4<")
+        pixels = decode(frame_of(blob, shape, entry["dtype"], encoding), shape)
         assert hashlib.md5(pixels.tobytes()).hexdigest() == entry["raw_md5"], entry["file"]
         seen += 1
-    assert seen == 11
+    assert seen == 13
 
 
 def test_an_empty_bitshuffle_header_means_size_from_shape(wire):
@@ -103,3 +106,53 @@ def test_a_real_eiger2_frame_decodes_like_hdf5plugin(captured, tmp_path):
         dataset.id.write_direct_chunk((0, 0, 0), blob)
         np.testing.assert_array_equal(pixels, dataset[0])
     assert pixels.max() == 65535
+
+
+def test_lz4_in_hdf5_framing_decodes_like_hdf5plugin(stream2, tmp_path):
+    pixels = np.random.default_rng(2).poisson(3, (129, 127)).astype(np.uint16)
+    pixels[:20] = np.random.default_rng(3).integers(0, 2**16, (20, 127))
+    blob = stream2.lz4_hdf5(pixels.tobytes(), 3000)
+    with h5py.File(tmp_path / "lz4.h5", "w") as file:
+        dataset = file.create_dataset("data", pixels.shape, "<u2", chunks=pixels.shape, **hdf5plugin.LZ4())
+        dataset.id.write_direct_chunk((0, 0), blob)
+        np.testing.assert_array_equal(dataset[()], pixels)
+    np.testing.assert_array_equal(decode(frame_of(blob, (129, 127), "uint16", "lz4hdf5<"), (129, 127)), pixels)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda blob: blob[:8], "at least 12 bytes"),
+        (lambda blob: struct.pack(">QI", 1 << 50, 1000) + blob[12:], "must announce 6068 bytes"),
+        (lambda blob: struct.pack(">QI", 6068, 0) + blob[12:], "block must have"),
+        (lambda blob: struct.pack(">QI", 6068, (1 << 32) - 1) + blob[12:], "block must have"),
+        (lambda blob: blob[:12] + struct.pack(">I", 1 << 30) + blob[16:], "compressed length of block 0"),
+        (lambda blob: blob[:12] + struct.pack(">I", 1) + blob[16:], "compressed length of block 0"),
+        (lambda blob: blob[:-30], "damaged"),
+        (lambda blob: blob[:13], "beyond the end"),
+    ],
+)
+def test_damaged_lz4_in_hdf5_framing_is_refused(stream2, spoil, words):
+    blob = stream2.lz4_hdf5(np.arange(37 * 41, dtype="<u4").tobytes(), 1000)
+    refusal = decode(frame_of(spoil(blob), (37, 41), "uint32", "lz4hdf5<"), (37, 41))
+    assert isinstance(refusal, Refusal)
+    assert words in refusal.reason
+
+
+def test_a_blob_too_small_for_its_frame_is_refused_before_it_costs_memory():
+    shape = (8000, 8000)
+    for encoding in ("lz4<", "lz4hdf5<", "bs32-lz4<"):
+        blob = struct.pack(">QI", 8000 * 8000 * 4, 1 << 24) + struct.pack(">I", 60) + bytes(60)
+        tracemalloc.start()
+        assert isinstance(decode(frame_of(blob, shape, "uint32", encoding), shape), Refusal)
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("block_bytes", [32, 64])
+def test_tiny_blocks_of_a_whole_detector_take_no_second(wire, block_bytes):
+    pixels = np.zeros((1065, 1030), np.uint32)
+    name, blob = wire.encode(pixels, block_bytes=block_bytes)
+    started = time.perf_counter()
+    np.testing.assert_array_equal(decode(frame_of(blob, pixels.shape, "uint32", name), pixels.shape), pixels)
+    assert time.perf_counter() - started < 1.0
