@@ -85,7 +85,7 @@ class Repeater:
 
 
 def _with_sender(data: bytes, host: str) -> bytes:
-    """Put the server's address into a beacon that leaves it to the receiver, who will see this repeater as the sender."""
+    """Put the server's address into a beacon that leaves it to the receiver, who sees this repeater as the sender."""
     if len(data) < _HEADER.size:
         return data
     command, size, kind, count, first, address = _HEADER.unpack_from(data)
