@@ -141,12 +141,12 @@ def _read_start(entries: dict[str, Any], series: int, channel: str | None) -> Se
     shape = believable_shape(start.image_size_y, start.image_size_x, remarks)
     channels = tuple(start.channels[:_MAX_CHANNELS])
     chosen = channel or (channels[0] if channels else "")
-    valid = _valid(entries.get("pixel_mask"), chosen, shape, remarks)
     if channels and chosen not in channels:
         remarks.append(
             f"channel {chosen!r} is not among those of the detector: {_listed(channels)}; "
             "set stream.channel to one of them"
         )
+    valid = _valid(entries.get("pixel_mask"), chosen, shape, remarks)
     return SeriesHeader(
         series=series,
         shape=shape if shape or valid is None else (valid.shape[0], valid.shape[1]),

@@ -14,6 +14,8 @@ import lz4.block
 import numpy as np
 import pytest
 
+_VECTORS = Path(__file__).parent / "processing" / "vectors"
+
 
 def encode(pixels: np.ndarray, encoding: str = "bslz4", block_bytes: int = 8192) -> tuple[str, bytes]:
     """Return the stream's encoding string and the blob."""
@@ -98,3 +100,33 @@ def captured() -> Callable[[str], Path]:
         return Path(str(next(file.locate() for file in files if file.name == name)))
 
     return find
+
+
+@pytest.fixture(scope="session")
+def vectors() -> Callable[[str], list[list[bytes]]]:
+    """Read a .msgs container: the messages, each a list of parts."""
+
+    def read(name: str) -> list[list[bytes]]:
+        data = (_VECTORS / name).read_bytes()
+        position = 0
+
+        def word() -> int:
+            nonlocal position
+            position += 4
+            return struct.unpack_from("<I", data, position - 4)[0]
+
+        def part() -> bytes:
+            nonlocal position
+            length = word()
+            position += length
+            return data[position - length : position]
+
+        return [[part() for _ in range(word())] for _ in range(word())]
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def vector_folder() -> Path:
+    """The folder of the vectors with their manifest."""
+    return _VECTORS
