@@ -1,0 +1,240 @@
+"""A detector that only sends, as fast as a real one: `python -m sim.throughput --rate 133 --frames 10000`.
+
+16M frames cannot be drawn 133 times a second, so a pool of compressed frames is made first and used again and again.
+That is fit for measuring speed and exactness and for nothing else: the noise repeats. The header and the truth say
+"pooled". Where a frame's number and its place in the pool are known, so is the exact sum over any of them.
+
+Prints a ready line with the stream's address; the series starts at the first receiver, and a last JSON line says what
+was sent and how fast.
+"""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zmq
+from numpy.typing import NDArray
+
+from sim.beamline import Conditions
+from sim.detector import PIXEL_M
+from sim.frames import Exposure, FrameSource
+from sim.sample import WAVELENGTH_M
+from sim.settings import SimSettings
+from sim.truth import ExactSum
+from sim.wire import encode, header_message, image_message
+
+PHOTONS = {"sparse": 9.0e4, "medium": 4.5e6, "dense": 7.3e7}
+"""Photons a 16M frame: from hardly anything to four in every pixel."""
+FLAT_PART = 0.75
+"""Of the photons, so much lies evenly on the whole detector: the worst case for compression, hence for the receiver."""
+BRIGHTNESS = {"accepted": 1.0, "streak": 1.0, "low_intensity": 0.103, "background": 0.45}
+PAPER_CASCADE = {"low_intensity": 5035, "streak": 3070, "background": 341, "accepted": 77170}
+"""Of the 85,616 frames of the paper's second run."""
+_SERIES = 1
+_RASTER_UM = 12.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pooled:
+    """One frame of the pool.
+
+    Attributes
+    ----------
+    label
+        What a perfect receiver must call it.
+    pixels
+        Counts, shape (rows, columns).
+    parts
+        Of its message; the first is made anew for every frame number.
+    digest
+        md5 of the blob.
+    """
+
+    label: str
+    pixels: NDArray[np.unsignedinteger]
+    parts: tuple[bytes, ...]
+    digest: str
+
+
+class Pool:
+    """Frames by label, drawn from the simulated scene at a wanted number of photons.
+
+    Parameters
+    ----------
+    source
+        Draws them.
+    photons
+        Of an accepted frame on the whole detector, about.
+    dtype
+        ``uint16`` or ``uint32``; values that do not fit become the type's maximum.
+    counts
+        How many to make of each label.
+    """
+
+    def __init__(self, source: FrameSource, photons: float, dtype: str, counts: dict[str, int]) -> None:
+        self._source, self._dtype = source, np.dtype(dtype)
+        self._exposure_s = 1.0
+        probe = self._draw(0, self._place("accepted", 0), 1.0)
+        scattered = float(probe[source.valid & (probe < 2**32 - 2)].sum(dtype=np.uint64))
+        self._exposure_s = (1 - FLAT_PART) * photons / scattered
+        self._flat = FLAT_PART * photons / float(source.valid.sum())
+        self.frames: list[Pooled] = []
+        for label, count in counts.items():
+            for index in range(count):
+                self.frames.append(self._make(len(self.frames) + 1, label, index))
+
+    def of(self, label: str) -> list[int]:
+        """Places in the pool of the frames with a label."""
+        return [index for index, frame in enumerate(self.frames) if frame.label == label]
+
+    def _make(self, number: int, label: str, index: int) -> Pooled:
+        drawn = self._draw(number, self._place(label, index), self._exposure_s)
+        even = np.random.default_rng([self._source.seed, number]).poisson(self._flat * BRIGHTNESS[label], drawn.shape)
+        drawn = np.where(drawn >= np.iinfo(drawn.dtype).max - 1, drawn, drawn + even.astype(drawn.dtype))
+        drawn[self._source.maps.stop] = 0
+        top = np.iinfo(self._dtype).max
+        pixels = np.where(drawn >= np.iinfo(drawn.dtype).max - 1, top, np.minimum(drawn, top)).astype(self._dtype)
+        image = encode(pixels, "bslz4")
+        parts = image_message(_SERIES, 0, image, (0, 10**9, 10**9)).parts
+        return Pooled(label=label, pixels=pixels, parts=parts, digest=str(json.loads(parts[0])["hash"]))
+
+    def _draw(self, number: int, place: tuple[float, float], seconds: float) -> NDArray[np.unsignedinteger]:
+        seen = Conditions(
+            x_um=place[0],
+            y_um=place[1],
+            z_um=0.0,
+            moving=False,
+            open_s=max(seconds, 0.011),
+            injection_s=0.0,
+            transmission=min(1.0, seconds / 0.011),
+            beam_stop_in=True,
+        )
+        return self._source.draw(
+            Exposure(series=_SERIES, frame=number, count_time_s=max(seconds, 0.011), conditions=seen)
+        )
+
+    def _place(self, label: str, index: int) -> tuple[float, float]:
+        """The (index + 1)-th clear place of this label on a fine raster."""
+        found = -1
+        for row in range(-40, 41):
+            for col in range(-40, 41):
+                place = self._source.scene.at(col * _RASTER_UM, row * _RASTER_UM)
+                found += place.label == label and not place.graded
+                if found == index:
+                    return col * _RASTER_UM, row * _RASTER_UM
+        raise ValueError(f"scene must have {index + 1} clear places of label {label}, got {found + 1}; take fewer")
+
+
+def sequence(pool: Pool, frames: int, cascade: dict[str, int], seed: int) -> NDArray[np.int64]:
+    """Place in the pool for every frame number, labels in the wanted proportion, in a seeded order."""
+    total = sum(cascade.values())
+    rng = np.random.default_rng(seed)
+    chosen: list[int] = []
+    for label, part in cascade.items():
+        wanted = round(frames * part / total) if label != "accepted" else frames - len(chosen)
+        places = pool.of(label)
+        chosen += [places[i % len(places)] for i in range(wanted)]
+    order = np.array(chosen[:frames], np.int64)
+    rng.shuffle(order)
+    return order
+
+
+def write_truth(path: Path, pool: Pool, order: NDArray[np.int64], codes: NDArray[np.uint8]) -> None:
+    """Write the label of every frame and the exact sums by label."""
+    labels = np.array([frame.label for frame in pool.frames])
+    arrays: dict[str, Any] = {"label": labels[order], "pooled": True}
+    for label in sorted(set(labels.tolist())):
+        exact = ExactSum.empty(codes.shape)
+        for index, times in zip(*np.unique(order[labels[order] == label], return_counts=True), strict=True):
+            exact.add(pool.frames[index].pixels, codes, int(times))
+        arrays |= {f"sum_{label}": exact.total, f"excluded_{label}": exact.excluded}
+    with path.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def send(socket: "zmq.Socket[bytes]", pool: Pool, order: NDArray[np.int64], rate: float) -> float:
+    """Send all frames at `rate` a second (0: as fast as they are taken); return the seconds it took."""
+    begun = time.monotonic()
+    for number, place in enumerate(order.tolist()):
+        frame = pool.frames[place]
+        first = b'{"htype":"dimage-1.0","series":%d,"frame":%d,"hash":"%s"}' % (_SERIES, number, frame.digest.encode())
+        if rate:
+            time.sleep(max(0.0, begun + number / rate - time.monotonic()))
+        socket.send_multipart([first, *frame.parts[1:]], copy=False)
+    return time.monotonic() - begun
+
+
+def header(source: FrameSource, dtype: str, frames: int) -> tuple[bytes, ...]:
+    """Parts of the header message, detail "all"."""
+    rows, cols = source.geometry.shape
+    config = {
+        "description": "Dectris Eiger simulated, pooled frames",
+        "nimages": 1,
+        "ntrigger": frames,
+        "trigger_mode": "ints",
+        "bit_depth_image": 8 * np.dtype(dtype).itemsize,
+        "beam_center_x": source.geometry.header_col,
+        "beam_center_y": source.geometry.header_row,
+        "count_time": 1 / 133,
+        "frame_time": 1 / 133,
+        "wavelength": WAVELENGTH_M * 1e10,
+        "detector_distance": source.experiment.distance_m[source.geometry.name],
+        "x_pixel_size": PIXEL_M,
+        "y_pixel_size": PIXEL_M,
+        "x_pixels_in_detector": cols,
+        "y_pixels_in_detector": rows,
+    }
+    mask = np.where(source.valid, 0, 1).astype(np.uint32)
+    return header_message(_SERIES, "all", config, pixel_mask=mask).parts
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m sim.throughput", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--detector", choices=("eig1m", "eig16m"), default="eig16m")
+    parser.add_argument("--sample", choices=("au-sio2", "nv-lp"), default="nv-lp")
+    parser.add_argument("--level", choices=tuple(PHOTONS), default="medium")
+    parser.add_argument("--dtype", choices=("uint16", "uint32"), default="uint32")
+    parser.add_argument("--frames", type=int, default=1000)
+    parser.add_argument("--rate", type=float, default=133.0, help="frames a second, 0: as fast as they are taken")
+    parser.add_argument(
+        "--pool", type=int, default=16, help="different accepted frames; a quarter of that of the others"
+    )
+    parser.add_argument("--cascade", action="store_true", help="silicon, streaks and background as in the paper's run")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--truth", type=Path, help=".npz with labels and exact sums")
+    given = parser.parse_args(arguments)
+    source = FrameSource(SimSettings(detector=given.detector, sample=given.sample, seed=given.seed))
+    cascade = PAPER_CASCADE if given.cascade else {"accepted": 1}
+    counts = {label: given.pool if label == "accepted" else max(1, given.pool // 4) for label in cascade}
+    pool = Pool(source, PHOTONS[given.level], given.dtype, counts)
+    order = sequence(pool, given.frames, cascade, given.seed)
+    if given.truth is not None:
+        write_truth(given.truth, pool, order, source.codes)
+    size = float(np.mean([len(frame.parts[2]) for frame in pool.frames])) / 1e6
+    with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
+        socket.setsockopt(zmq.SNDHWM, 8)
+        port = socket.bind_to_random_port("tcp://127.0.0.1") if not given.port else given.port
+        if given.port:
+            socket.bind(f"tcp://127.0.0.1:{port}")
+        ready = {"ready": True, "stream": f"tcp://127.0.0.1:{port}", "pooled": len(pool.frames), "mb_a_frame": size}
+        sys.stdout.write(json.dumps(ready) + "\n")
+        sys.stdout.flush()
+        socket.send_multipart(header(source, given.dtype, given.frames), copy=False)
+        time.sleep(0.2)
+        seconds = send(socket, pool, order, given.rate)
+        socket.send_multipart([json.dumps({"htype": "dseries_end-1.0", "series": _SERIES}).encode()])
+        sent = {"sent": given.frames, "seconds": round(seconds, 3), "rate_hz": round(given.frames / seconds, 2)}
+        sys.stdout.write(json.dumps(sent) + "\n")
+        sys.stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
