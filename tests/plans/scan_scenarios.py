@@ -224,7 +224,7 @@ def every_message(rig: Rig) -> Iterator[dict[str, Any]]:
 
 def few_messages(rig: Rig) -> Iterator[dict[str, Any]]:
     """Pause and resume after some messages of a scan."""
-    for message in range(2, 54, 7):
+    for message in range(4, 54, 12):
         yield _run_with_pause(rig, message)
 
 

@@ -204,9 +204,11 @@ def test_a_scan_told_to_stop_ends_safely_with_what_it_has(tmp_path):
     ) as process:
         try:
             deadline = time.monotonic() + 60.0
-            while not any(tmp_path.glob("*.documents.jsonl")) and time.monotonic() < deadline:
+            while time.monotonic() < deadline:
+                if any('"name": "event"' in path.read_text() for path in tmp_path.glob("*.documents.jsonl")):
+                    break
                 time.sleep(0.1)
-            time.sleep(2.0)
+            time.sleep(0.5)
             process.send_signal(signal.SIGINT)
             out, errors = process.communicate(timeout=60)
         finally:
