@@ -34,15 +34,16 @@ def binned(pattern: Weighted, factor: int, least_fraction: float = 0.5) -> Weigh
             f"binning must be odd and divide the array's width of {n} px, got {factor}; choose another width or binning"
         )
 
-    def blocks(array: NDArray[np.float64]) -> NDArray[np.float64]:
-        return array.reshape(n // factor, factor, n // factor, factor).sum(axis=(1, 3))
+    def blocks(array: NDArray[np.float32]) -> NDArray[np.float32]:
+        sums = array.reshape(n // factor, factor, n // factor, factor).sum(axis=(1, 3), dtype=np.float64)
+        return sums.astype(np.float32)
 
     weight = blocks(pattern.weight)
-    keep = weight >= max(least_fraction * factor**2, 1e-9)
+    keep = weight >= max(least_fraction * factor**2, 1e-6)
     return Weighted(
-        counts=np.where(keep, blocks(pattern.counts), 0.0),
-        variance=np.where(keep, blocks(pattern.variance), 0.0),
-        weight=np.where(keep, weight, 0.0),
+        counts=np.where(keep, blocks(pattern.counts), np.float32(0.0)),
+        variance=np.where(keep, blocks(pattern.variance), np.float32(0.0)),
+        weight=np.where(keep, weight, np.float32(0.0)),
     )
 
 

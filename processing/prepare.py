@@ -4,22 +4,25 @@ Centre by Friedel symmetry, background by the ratio of frames, missing pixels pa
 valid pixels, correction for the bend inside a bin, central speckle removed, square root.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from processing.background import Background, scaled_background
 from processing.binning import binned, unbent
 from processing.center import CenterNotFoundError, find_center
-from processing.geometry import Geometry, is_quick_width
+from processing.geometry import Geometry
+from processing.object_size import estimate_diameter_m
 from processing.prepared import CannotPrepareError, Prepared, PrepareSettings, SummedPattern
-from processing.symmetrise import centred, friedel_patched, measured
+from processing.sampling import LEAST_BINS, array_size
+from processing.speckle import bin_radius, central_speckle
+from processing.symmetrise import Weighted, centred, friedel_patched, measured
 
-_LEAST_SPECKLE_BINS = 4.5  # a speckle must stay at least so many bins wide when the array is reduced
-_WIDEST_PX = 999  # of the array when nothing is known about the object
-_PIXELS_ACROSS_OBJECT = 14.6  # image pixels over the object's diameter, as in the paper (3.99 of 55 nm, 1.3 of 19 nm)
-_LEAST_BINS = 15  # fewer rows than this is no diffraction pattern
-
-__all__ = ["CannotPrepareError", "PrepareSettings", "Prepared", "SummedPattern", "array_size", "prepare"]
+_CENTER_PX = 420  # about the centre are always looked at, to find it
+_MARGIN_PX = 60  # that the found centre may lie off the given one
+_OTHER_WIDTH, _COARSE_SPECKLE_BINS = 1.5, 3.5  # when the object, once seen, asks for another array
+__all__ = ["CannotPrepareError", "PrepareSettings", "Prepared", "SummedPattern", "prepare"]
 
 
 def prepare(
@@ -57,39 +60,92 @@ def prepare(
         impossible, or nothing is left after preparing.
     """
     settings = settings or PrepareSettings()
-    _refuse_impossible(pattern, valid, background)
+    _refuse_impossible(pattern, valid, geometry, background)
+    window, origin = _window(geometry, valid.shape, settings)
+    near = geometry.at((geometry.center[0] - origin[0], geometry.center[1] - origin[1]))
+    prepared = _prepare_part(
+        pattern.part(window),
+        np.asarray(valid[window], dtype=bool),
+        near,
+        settings,
+        background=None if background is None else background.part(window),
+        whole=(origin, (valid.shape[0], valid.shape[1])),
+    )
+    seen = None
+    if settings.width_px is None and settings.object_diameter_m is None:
+        seen = estimate_diameter_m(prepared)
+    if seen is None or not _asks_for_other_array(prepared, seen, geometry, valid.shape, settings):
+        return prepared
+    return prepare(pattern, valid, geometry, replace(settings, object_diameter_m=seen), background=background)
+
+
+def _asks_for_other_array(
+    prepared: Prepared, diameter_m: float, geometry: Geometry, shape: tuple[int, ...], settings: PrepareSettings
+) -> bool:
+    """Whether an object of this diameter is far from what the automatic width and reduction fit."""
+    if prepared.speckle_bins(diameter_m) < _COARSE_SPECKLE_BINS:
+        return True
+    try:
+        bin_px, bins = array_size(geometry.at(prepared.center), shape, replace(settings, object_diameter_m=diameter_m))
+    except CannotPrepareError:
+        return False
+    used = prepared.bin_px * prepared.amplitude.shape[0]
+    return not 1.0 / _OTHER_WIDTH < bin_px * bins / used < _OTHER_WIDTH
+
+
+def _window(
+    geometry: Geometry, shape: tuple[int, ...], settings: PrepareSettings
+) -> tuple[tuple[slice, slice], tuple[int, int]]:
+    """Part of the detector that is needed, and its first row and column: 16M pixels would fill gigabytes."""
+    bin_px, bins = array_size(geometry, shape, settings)
+    half = max(bin_px * bins // 2, _CENTER_PX) + _MARGIN_PX
+    rows, cols = (
+        slice(max(0, round(at) - half), min(size, round(at) + half + 1))
+        for at, size in zip(geometry.center, shape, strict=True)
+    )
+    return (rows, cols), (rows.start, cols.start)
+
+
+def _prepare_part(
+    pattern: SummedPattern,
+    valid: NDArray[np.bool_],
+    geometry: Geometry,
+    settings: PrepareSettings,
+    *,
+    background: SummedPattern | None,
+    whole: tuple[tuple[int, int], tuple[int, int]],
+) -> Prepared:
+    """Amplitudes from the part around the beam; `whole` is its first row and column and the detector's shape."""
     counts, good = pattern.complete(valid)
     if not np.any(counts[good] > 0):
         raise CannotPrepareError("summed pattern must hold counts on valid pixels, got none; sum more frames")
     warnings: list[str] = []
     geometry, center_sigma = _centre(counts, good, geometry, settings, warnings)
-    total, bins = array_size(geometry, counts.shape, settings)
-    dark, known = _background(counts.shape, pattern.frames, background, valid, geometry, settings, warnings)
-    if dark is None:
-        net = measured(counts, counts, good)
-    else:
-        net = measured(counts - dark.expected, counts + dark.variance, good & known)
+    origin, shape = whole
+    center = (geometry.center[0] + origin[0], geometry.center[1] + origin[1])
+    bin_px, bins = array_size(geometry.at(center), shape, settings)
+    dark, known = _background(pattern.frames, background, valid, geometry, settings, warnings)
+    net = measured(counts, counts, good) if dark is None else _less(counts, good & known, dark)
     if settings.negative == "pixels":
         net = measured(net.counts, net.variance, (net.weight > 0) & (net.counts >= 0))
-    patched = friedel_patched(centred(net, geometry.center, total * bins))
-    small = binned(patched, total)
+    small = binned(friedel_patched(centred(net, geometry.center, bin_px * bins)), bin_px)
     intensity = unbent(small.mean, small.weight > 0)
-    variance = np.divide(small.variance, small.weight**2, out=np.zeros_like(intensity), where=small.weight > 0)
+    variance = small.mean_variance
     if dark is not None and dark.profile_sigma is not None:
-        variance += dark.profile_sigma(total * _bin_radius(bins)) ** 2
-    keep = (small.weight > 0) & (intensity > 0) & ~central_speckle(bins, total, settings.central_px)
-    if np.count_nonzero(keep) < _LEAST_BINS:
+        variance += dark.profile_sigma(bin_px * bin_radius(bins)) ** 2
+    keep = (small.weight > 0) & (intensity > 0) & ~central_speckle(bins, bin_px, settings.central_px)
+    if np.count_nonzero(keep) < LEAST_BINS:
         raise CannotPrepareError(
-            f"bins with a positive intensity beyond the removed centre must be at least {_LEAST_BINS}, got "
+            f"bins with a positive intensity beyond the removed centre must be at least {LEAST_BINS}, got "
             f"{np.count_nonzero(keep)}; sum more frames, or check mask, centre and background"
         )
     return Prepared(
         amplitude=np.sqrt(np.where(keep, intensity, 0.0)).astype(np.float32),
         sigma=np.sqrt(np.where(keep, variance, 0.0)).astype(np.float32),
         valid=keep,
-        pixel_size_m=geometry.image_pixel_m(total * bins),
-        bin_px=total,
-        center=geometry.center,
+        pixel_size_m=geometry.image_pixel_m(bin_px * bins),
+        bin_px=bin_px,
+        center=center,
         center_sigma_px=center_sigma,
         central_px=settings.central_px,
         frames=pattern.frames,
@@ -98,71 +154,14 @@ def prepare(
     )
 
 
-def central_speckle(bins: int, bin_px: int, diameter_px: float) -> NDArray[np.bool_]:
-    """True where the middle of a bin lies inside the removed centre; shape (bins, bins)."""
-    return bin_px * _bin_radius(bins) < diameter_px / 2.0
+def _less(counts: NDArray[np.float64], good: NDArray[np.bool_], dark: Background) -> Weighted:
+    """Sum without its background."""
+    return measured(counts - dark.expected, counts + dark.variance, good)
 
 
-def _bin_radius(bins: int) -> NDArray[np.float64]:
-    """Distance of every bin from the middle one in bins; shape (bins, bins)."""
-    away = np.arange(bins) - bins // 2
-    return np.hypot(away[:, None], away[None, :])
-
-
-def array_size(geometry: Geometry, shape: tuple[int, ...], settings: PrepareSettings) -> tuple[int, int]:
-    """Detector pixels a bin and bins a side.
-
-    Parameters
-    ----------
-    geometry : Geometry
-        Detector and beam centre.
-    shape : tuple of int
-        (rows, cols) of the detector.
-    settings : PrepareSettings
-        Width, binning and reduction, each given or automatic.
-
-    Returns
-    -------
-    bin_px, bins : int
-        Both odd; their product is the width used.
-
-    Raises
-    ------
-    CannotPrepareError
-        If the given width, binning and reduction do not fit each other, or the beam is too near the detector's edge.
-    """
-    speckle = None if settings.object_diameter_m is None else geometry.speckle_px(settings.object_diameter_m)
-    reduction = settings.reduction
-    if reduction is None:
-        most = 5.0 if speckle is None else speckle / settings.binning / _LEAST_SPECKLE_BINS
-        reduction = max(1, 2 * ((int(most) - 1) // 2) + 1)
-    total = settings.binning * reduction
-    if total < 1 or total % 2 == 0:
-        raise CannotPrepareError(
-            f"binning and reduction must be odd and positive, got {settings.binning} and {reduction}"
-        )
-    if settings.width_px is not None:
-        if settings.width_px % total or not is_quick_width(settings.width_px // total):
-            raise CannotPrepareError(
-                f"width must be an odd multiple of {total} px without large prime factors, got {settings.width_px} px; "
-                "975 and 999 are good ones"
-            )
-        return total, settings.width_px // total
-    sides = [min(at, size - 1 - at) for at, size in zip(geometry.center, shape, strict=True)]
-    widest = 2 * min(sides) + 1
-    widest = min(widest, _WIDEST_PX if speckle is None else _PIXELS_ACROSS_OBJECT * speckle)
-    bins = int(widest / total + 0.05)  # a few columns that stand over the edge are patched or missing
-    while bins >= _LEAST_BINS and not is_quick_width(bins):
-        bins -= 1
-    if bins < _LEAST_BINS:
-        raise CannotPrepareError(
-            f"the detector must reach at least {_LEAST_BINS * total // 2} px to every side of the beam centre "
-            f"{tuple(round(c, 1) for c in geometry.center)}, got {min(sides):.0f} px; give the width of the array"
-        )
-    return total, bins
-
-
-def _refuse_impossible(pattern: SummedPattern, valid: NDArray[np.bool_], background: SummedPattern | None) -> None:
+def _refuse_impossible(
+    pattern: SummedPattern, valid: NDArray[np.bool_], geometry: Geometry, background: SummedPattern | None
+) -> None:
     """Raise when the arrays do not fit or there is nothing to prepare."""
     for what, data in (("summed pattern", pattern), ("background", background)):
         if data is not None and data.counts.shape != valid.shape:
@@ -171,6 +170,11 @@ def _refuse_impossible(pattern: SummedPattern, valid: NDArray[np.bool_], backgro
             )
     if pattern.frames < 1:
         raise CannotPrepareError("summed pattern must hold at least 1 frame, got 0; wait for accepted frames")
+    if not all(0 <= at < size for at, size in zip(geometry.center, valid.shape, strict=True)):
+        raise CannotPrepareError(
+            f"beam centre must lie on the detector of {valid.shape} px, got {geometry.center}; "
+            "correct the beam centre in the settings"
+        )
 
 
 def _centre(
@@ -181,11 +185,6 @@ def _centre(
     warnings: list[str],
 ) -> tuple[Geometry, float | None]:
     """Geometry with the centre found, or the given one with a warning."""
-    if not all(0 <= at < size for at, size in zip(geometry.center, counts.shape, strict=True)):
-        raise CannotPrepareError(
-            f"beam centre must lie on the detector of {counts.shape} px, got {geometry.center}; "
-            "correct the beam centre in the settings"
-        )
     if not settings.find_center:
         return geometry, None
     try:
@@ -199,7 +198,6 @@ def _centre(
 
 
 def _background(
-    shape: tuple[int, int],
     frames: int,
     background: SummedPattern | None,
     valid: NDArray[np.bool_],
@@ -208,6 +206,7 @@ def _background(
     warnings: list[str],
 ) -> tuple[Background | None, NDArray[np.bool_]]:
     """What to subtract from the sum, and where it is known."""
+    shape = (valid.shape[0], valid.shape[1])
     everywhere = np.ones(shape, dtype=bool)
     if settings.background == "none":
         return None, everywhere

@@ -26,7 +26,8 @@ class PrepareSettings:
         Odd binning of the paper (3).
     reduction : int or None
         Further odd binning (5 for 325 to 65, 9 for 999 to 111, 1 for none). None: the largest that leaves a speckle
-        4.5 bins wide, and 5 where the object's diameter is not given.
+        4.5 bins wide, and 5 where the object's diameter is not given. (With neither width nor diameter given, the
+        diameter is read from the pattern, and where it asks for quite another array that one is made.)
     central_px : float
         Diameter of the removed central speckle in detector pixels about the true centre.
     background : {"azimuthal", "raw", "none"}
@@ -120,6 +121,11 @@ class SummedPattern:
     counts: NDArray[np.generic]
     frames: int
     excluded: NDArray[np.generic] | None = None
+
+    def part(self, window: tuple[slice, slice]) -> "SummedPattern":
+        """The same sum on a part of the detector."""
+        excluded = None if self.excluded is None else self.excluded[window]
+        return SummedPattern(counts=self.counts[window], frames=self.frames, excluded=excluded)
 
     def complete(self, valid: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Counts as if no frame were excluded, and which pixels carry data in at least half of the frames."""
