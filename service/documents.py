@@ -69,6 +69,7 @@ class ScanProgress:
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
         self._json, self._quiet = as_json, quiet
+        self._out = sys.stdout  # of now: a program may send what bluesky prints elsewhere
         self._bar = not as_json and not quiet and sys.stderr.isatty()
         self._total = 0
         self._done = 0
@@ -109,7 +110,9 @@ class ScanProgress:
             return
         self._done = doc["seq_num"]
         if self._json:
-            print(json.dumps({"point": self._done, "of": self._total, "data": plain(doc["data"])}), flush=True)  # noqa: T201
+            line = {"point": self._done, "of": self._total, "data": plain(doc["data"])}
+            self._out.write(json.dumps(line) + "\n")
+            self._out.flush()
         elif self._progress is not None:
             self._progress.update(self._task, completed=self._done)
         elif not self._quiet:

@@ -1,5 +1,6 @@
 """`xedm scan`: the ensemble scan from the command line."""
 
+import contextlib
 import json
 import signal
 import sys
@@ -135,7 +136,8 @@ def run_scan(
     )
     uid, series, stopped = "", -1, False
     try:
-        (uid,) = engine(plan)
+        with contextlib.redirect_stdout(sys.stderr):  # bluesky prints; standard output is for results
+            (uid,) = engine(plan)
     except RunEngineInterrupted:
         stopped = True
     except (ValueError, RuntimeError) as error:

@@ -1,7 +1,7 @@
 """The session: its EPICS settings, its repeater, and what Ctrl-C, an abort and leaving do at a real prompt."""
 
+import json
 import os
-import re
 import signal
 import socket
 import struct
@@ -198,14 +198,14 @@ def test_a_scan_needs_a_beamline(tmp_path):
 
 
 def test_a_scan_told_to_stop_ends_safely_with_what_it_has(tmp_path):
-    options = ["--sim", "--speed", "50", "--x", "0", "90", "10", "--y", "0", "90", "10", "--exposure", "20"]
+    options = ["--json", "--sim", "--speed", "50", "--x", "0", "90", "10", "--y", "0", "90", "10", "--exposure", "20"]
     with subprocess.Popen(
         scan_command(tmp_path, *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
             deadline = time.monotonic() + 60.0
             while time.monotonic() < deadline:
-                if any('"name": "event"' in path.read_text() for path in tmp_path.glob("*.documents.jsonl")):
+                if any('"eig1m_frame": 1' in path.read_text() for path in tmp_path.glob("*.documents.jsonl")):
                     break
                 time.sleep(0.1)
             time.sleep(0.5)
@@ -214,7 +214,11 @@ def test_a_scan_told_to_stop_ends_safely_with_what_it_has(tmp_path):
         finally:
             process.kill()
     assert process.returncode == 0, errors
-    assert re.search(r"series 1 stopped: received \d+", out), out
+    *points, end = [json.loads(line) for line in out.splitlines()]
+    assert [line["point"] for line in points] == list(range(1, len(points) + 1))
+    assert end["stopped"]
+    assert end["counts"]["received"] >= len(points) >= 2
+    assert end["counts"]["missing"] == 0
     assert "Traceback" not in errors
     assert '"exit_status": "abort"' in next(tmp_path.glob("*.documents.jsonl")).read_text()
     assert (tmp_path / "series_1.nxs").exists()
