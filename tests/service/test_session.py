@@ -205,7 +205,7 @@ def test_a_scan_told_to_stop_ends_safely_with_what_it_has(tmp_path):
         try:
             deadline = time.monotonic() + 60.0
             while time.monotonic() < deadline:
-                if any('"eig1m_frame": 1' in path.read_text() for path in tmp_path.glob("*.documents.jsonl")):
+                if any('"eig1m_point_index": 0' in path.read_text() for path in tmp_path.glob("*.documents.jsonl")):
                     break
                 time.sleep(0.1)
             time.sleep(0.5)
@@ -217,7 +217,7 @@ def test_a_scan_told_to_stop_ends_safely_with_what_it_has(tmp_path):
     *points, end = [json.loads(line) for line in out.splitlines()]
     assert [line["point"] for line in points] == list(range(1, len(points) + 1))
     assert end["stopped"]
-    assert end["counts"]["received"] >= len(points) >= 2
+    assert end["counts"]["received"] >= len(points) >= 1
     assert end["counts"]["missing"] == 0
     assert "Traceback" not in errors
     assert '"exit_status": "abort"' in next(tmp_path.glob("*.documents.jsonl")).read_text()
