@@ -13,7 +13,7 @@ PIXEL_TYPES: tuple[PixelType, ...] = ("uint8", "uint16", "uint32")
 # What no detector of the family exceeds: a message that claims more is damaged, and believing it would cost memory.
 MAX_SIDE = 1 << 15
 MAX_PIXELS = 1 << 26
-MAX_FRAMES = 1 << 24
+MAX_FRAMES = 1 << 23  # 17 hours at 133 Hz
 MAX_SERIES = (1 << 31) - 1
 
 

@@ -132,14 +132,26 @@ class Ledger:
 
     def rows(self, upto: int | None) -> LedgerRows:
         """Return all rows, the missing frames behind the received ones, joined with the scan's points."""
-        missing = [number for first, last in self.missing_frames(upto) for number in range(first, last + 1)]
+        holes = [np.arange(first, last + 1) for first, last in self.missing_frames(upto)]
+        missing = np.concatenate([np.zeros(0, np.int64), *holes])
         columns: dict[str, NDArray[Any]] = {}
         blanks = {"verdict": Category.MISSING, "chi2": np.nan, "dof": -1}
         for name, dtype in _COLUMNS.items():
             tail = missing if name == "frame" else np.full(len(missing), blanks.get(name, 0))
             columns[name] = np.concatenate([self.column(name), np.asarray(tail, dtype)])
-        notes = [self.notes.get(int(number)) for number in columns["frame"]]
-        columns["point"] = np.array([-1 if note is None or note.void else note.point for note in notes], np.int64)
-        columns["x"] = np.array([np.nan if note is None else note.x_um for note in notes], np.float64)
-        columns["y"] = np.array([np.nan if note is None else note.y_um for note in notes], np.float64)
+        columns |= self._notes_of(columns["frame"])
         return LedgerRows(columns=columns)
+
+    def _notes_of(self, frames: NDArray[np.uint32]) -> dict[str, NDArray[Any]]:
+        """Return point and position for each frame number; -1 and NaN where the scan said nothing."""
+        point, x, y = np.full(len(frames), -1, np.int64), np.full(len(frames), np.nan), np.full(len(frames), np.nan)
+        if self.notes:
+            notes = [self.notes[number] for number in sorted(self.notes)]
+            numbers = np.array([note.frame for note in notes])
+            place = np.minimum(np.searchsorted(numbers, frames), len(numbers) - 1)
+            noted = numbers[place] == frames
+            place = place[noted]
+            point[noted] = np.array([-1 if note.void else note.point for note in notes])[place]
+            x[noted] = np.array([note.x_um for note in notes])[place]
+            y[noted] = np.array([note.y_um for note in notes])[place]
+        return {"point": point, "x": x, "y": y}
