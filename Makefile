@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check test-slow test-docs docs lock install format clean
+.PHONY: help demo test check test-slow test-docs fuzz docs lock install format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,7 +36,10 @@ check: $(READY) ## lint, format, types, import rules
 test-slow: $(READY) ## tests that take minutes
 	$(BIN)/python -m pytest -m slow --timeout 1200
 
-test-docs: $(READY) ## run the blocks of the README and compare their output
+test-fuzz: $(READY) ## a million damaged messages on two cores, minutes
+	$(BIN)/python tests/fuzz/run_fuzz.py --messages 1000000
+
+docs: $(READY) ## run the blocks of the README and compare their output
 	$(BIN)/python -m pytest -m docs --timeout 600
 
 docs: $(READY) ## write the generated pages and build the Python reference (HTML in docs/_build)
