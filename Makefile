@@ -36,11 +36,11 @@ check: $(READY) ## lint, format, types, import rules
 test-slow: $(READY) ## tests that take minutes
 	$(BIN)/python -m pytest -m slow --timeout 1200
 
-test-fuzz: $(READY) ## a million damaged messages on two cores, minutes
-	$(BIN)/python tests/fuzz/run_fuzz.py --messages 1000000
-
-docs: $(READY) ## run the blocks of the README and compare their output
+test-docs: $(READY) ## run the blocks of the README and compare their output
 	$(BIN)/python -m pytest -m docs --timeout 600
+
+fuzz: $(READY) ## a million damaged messages on two cores, minutes
+	$(BIN)/python tests/fuzz/run_fuzz.py --messages 1000000
 
 docs: $(READY) ## write the generated pages and build the Python reference (HTML in docs/_build)
 	rm -rf docs/reference/api/generated
