@@ -215,7 +215,7 @@ class Pipeline:
             return
         if self.state not in ("armed", "receiving") or self.ending_at is not None:
             return
-        if not len(series.ledger) and series.expected is None:
+        if not len(series.ledger) and not series.expected:
             with self.lock:
                 self.series, self.state = None, "idle"
             return

@@ -29,8 +29,7 @@ class Ports:
     server
         TCP and UDP port of the Channel Access server.
     repeater
-        Bound UDP socket in the place of a CA repeater. It only has to be there: libca takes a taken port for a running
-        repeater and says nothing, and beacons sent to it are not refused.
+        Bound UDP socket in the place of a CA repeater; `sim.repeater` answers on it.
     """
 
     server: int
@@ -56,6 +55,7 @@ def claim(server: int = 0) -> Ports:
         If the wanted port is taken.
     """
     repeater = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    repeater.setblocking(False)
     repeater.bind((LOOPBACK, 0))
     return Ports(server=_free(server), repeater=repeater)
 

@@ -19,6 +19,7 @@ from sim.beamline import Beamline
 from sim.controls import ControlsIOC
 from sim.eiger import build_detector
 from sim.ports import LOOPBACK, Ports
+from sim.repeater import Repeater
 from sim.settings import SimSettings
 from sim.shutter import ShutterIOC
 from sim.stage import StageIOC
@@ -124,6 +125,7 @@ async def serve(settings: SimSettings, ports: Ports, ready: Callable[[dict[str, 
         loop.add_reader(sys.stdin.fileno(), _end_with_input, stop)
     server = Server(Beamline(settings))
     context = PromptContext(server.pvdb, [LOOPBACK])
+    repeater, _ = await loop.create_datagram_endpoint(Repeater, sock=ports.repeater)
     try:
         running = asyncio.create_task(context.run(startup_hook=_announcer(context, server, ports, ready)))
         stopped = asyncio.create_task(stop.wait())
@@ -134,6 +136,7 @@ async def serve(settings: SimSettings, ports: Ports, ready: Callable[[dict[str, 
             await running
     finally:
         await server.close()
+        repeater.close()
 
 
 def _end_with_input(stop: asyncio.Event) -> None:

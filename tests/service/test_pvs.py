@@ -215,8 +215,8 @@ def test_expected_and_paused(serve, run, wait_until):
     ca.put("Expected", 400)
     assert run.now.expected == 400
     wait_until(lambda: ca.value("Announced") == 400)
-    with pytest.raises(ErrorResponseReceived, match=r"Expected must be 1 to 2\.14748e"):
-        ca.put("Expected", 0)
+    with pytest.raises(ErrorResponseReceived, match=r"Expected must be 0 to 2\.14748e"):
+        ca.put("Expected", -5)
     assert ca.value("Expected") == 400
     assert ca.severity("Expected") == 0
     ca.put("Paused", 1)
