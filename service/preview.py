@@ -82,8 +82,8 @@ def make_preview(
 def make_image_preview(image: NDArray[np.float32], *, version: int, frames: int = 0) -> Preview:
     """Wrap a reconstruction (row, col), float32, for a linear scale: the object with some room about it.
 
-    The object fills some 15 pixels of an array many times as wide; the rest is empty by construction. Averaged in blocks
-    when it is still large.
+    The object fills some 15 pixels of an array many times as wide; the rest is empty by construction. Averaged in
+    blocks when it is still large.
     """
     image = image[_window_of_object(image)]
     step = max(1, -(-max(image.shape) // MAX_SIDE_PX))
