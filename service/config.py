@@ -31,6 +31,9 @@ class Stream(_Section):
     channel: str | None = Field(
         None, min_length=1, max_length=100, description="energy channel on Stream2; default: the detector's first"
     )
+    workers: int = Field(
+        2, ge=1, le=64, description="threads that decode and score; the sum is the same for any number"
+    )
     check_hash: Literal["auto", "always", "never"] = Field(
         "auto", description="MD5 of stream v1; auto: the first three, then as many as 5 % of a core pay for"
     )

@@ -18,7 +18,7 @@ from service import preview
 from service.board import StatusBoard
 from service.config import Settings
 from service.errors import ConfigurationError
-from service.mailbox import Mailbox
+from service.mailbox import Mailbox, is_image
 from service.office import Folder, Office
 from service.pipeline import Pipeline
 from service.preview import make_image_preview, make_preview
@@ -141,17 +141,26 @@ class LiveService:
 
     def _work(self) -> None:
         while not self._stop.is_set():
-            letter = self.mailbox.take(0.05)
-            if letter is not None:
-                try:
-                    self.pipeline.take(letter, self.mailbox.done)
-                finally:
-                    self.mailbox.done()
-                self.office.look()
-            state = self.pipeline.state
-            self.pipeline.tick(time.monotonic(), idle=letter is None)
-            if letter is not None or self.pipeline.state != state:
+            try:
+                self._step()
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with one message, the next ones must be summed
+                _log.exception("message not carried")
+                sentence = f"{type(error).__name__}: {error}; please report it with the service's log"
+                self.pipeline.errors.add("fault of the program", sentence)
                 self._changed()
+
+    def _step(self) -> None:
+        """Carry one message, or what is under way when none waits, and look at the clock."""
+        before = (self.pipeline.state, self.pipeline.busy())
+        letter = self.mailbox.take(0.0 if before[1] else 0.05)
+        if letter is None:
+            self.pipeline.catch_up()
+        else:
+            self.pipeline.take(letter, self.mailbox.done if is_image(letter.message) else _nothing)
+        self.office.look()
+        self.pipeline.tick(time.monotonic(), idle=letter is None)
+        if letter is not None or before != (self.pipeline.state, False):
+            self._changed()
 
     def _opened(self, series: Series) -> None:
         path = free_path(self.settings.output.directory, series.header.series, self._paths)
@@ -275,6 +284,10 @@ class LiveService:
         if not self.office.save(folder):
             raise ValueError(self.office.degraded.get("disk", "the result file could not be written"))
         return str(folder.path)
+
+
+def _nothing() -> None:
+    """Do nothing: only images are counted."""
 
 
 def _frame_preview(frame: EncodedFrame, series: Series, number: int) -> Preview | None:

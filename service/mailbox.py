@@ -34,7 +34,7 @@ class Mailbox:
         self._capacity = capacity
         self._letters: deque[Letter] = deque()
         self._changed = threading.Condition()
-        self._in_hand = False
+        self._in_hand = 0
         self.images_received = 0
 
     def put(self, message: Message, give_up: Callable[[], bool]) -> bool:
@@ -50,21 +50,21 @@ class Mailbox:
         return True
 
     def take(self, timeout_s: float) -> Letter | None:
-        """Return the oldest letter, None when there was none in time. It counts as waiting until `done`."""
+        """Return the oldest letter, None when there was none in time. An image counts as waiting until `done`."""
         with self._changed:
             if not self._letters:
                 self._changed.wait(timeout_s)
             if not self._letters:
                 return None
             letter = self._letters.popleft()
-            self._in_hand = is_image(letter.message)
+            self._in_hand += is_image(letter.message)
             self._changed.notify_all()
             return letter
 
     def done(self) -> None:
-        """Say that the letter taken last has been booked."""
+        """Say that one of the images taken has been booked."""
         with self._changed:
-            self._in_hand = False
+            self._in_hand -= 1
 
     def count(self) -> tuple[int, int]:
         """Return how many image messages were received so far, and how many of them are not booked yet."""

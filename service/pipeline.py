@@ -17,13 +17,16 @@ This file computes nothing itself. `Pipeline` carries one frame to the sums; `se
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from processing.decode import decode
-from processing.frame import EncodedFrame, Refusal, SeriesEnd, SeriesHeader
+from processing.frame import EncodedFrame, FrameScore, Refusal, SeriesEnd, SeriesHeader
 from processing.hash_check import HashCheck
 from processing.screen import score
 from service.books import ErrorLog, RateMeter
@@ -33,6 +36,8 @@ from service.router import WaitingRoom
 from service.series import Series
 from service.source import PointNote
 from service.status import State
+
+Examined = tuple[NDArray[np.unsignedinteger], FrameScore]
 
 _MAX_EARLY_NOTES = 1000
 _FILES_BEING_WRITTEN = float("inf")
@@ -79,15 +84,24 @@ class Pipeline:
         self._next_expected: int | None = None
         self._early_notes: list[PointNote] = []
         self._last_message = time.monotonic()
+        self._pool = ThreadPoolExecutor(settings.stream.workers, "examine")
+        self._most_under_way = 2 * settings.stream.workers
+        self._under_way: deque[_UnderWay] = deque()
 
     # -- receive -> decode -> screen -> accumulate -----------------------------------------------------------------
 
     def take(self, letter: Letter, done: Callable[[], None] = lambda: None) -> None:
-        """Carry one message as far as the sums; `done` is called under the lock once it is booked."""
+        """Carry one message as far as the sums; `done` is called under the lock once it is booked.
+
+        Frames are decoded and scored side by side, but booked in the order in which they came; `catch_up` waits for
+        those under way.
+        """
         self._last_message = time.monotonic()
+        if isinstance(letter.message, EncodedFrame):
+            self._take_frame(letter.message, done)
+            return
+        self.catch_up()
         match letter.message:
-            case EncodedFrame() as frame:
-                self._take_frame(frame, done)
             case SeriesHeader() as header:
                 self._open(header, letter.image_number)
             case SeriesEnd() as end:
@@ -102,35 +116,50 @@ class Pipeline:
                 self.foreign += self.waiting.admit(frame, time.monotonic())
                 done()
             return
-        booked = self._carry(series, frame)
+        beyond = series.header.images is not None and frame.frame >= series.header.images
+        refusal = _beyond(frame, series) if beyond else self._hashes.refuse(frame, time.monotonic())
+        if refusal is None and series.shape is None:
+            refusal = self._learn_shape(series, frame)
+        self._name_doubts(series)
+        self._under_way.append(_UnderWay(series, frame, refusal or self._pool.submit(examine, frame, series), done))
+        while len(self._under_way) > self._most_under_way or (self._under_way and self._under_way[0].ready()):
+            self._book_next()
+
+    def catch_up(self) -> None:
+        """Book every frame that is being decoded, in order."""
+        while self._under_way:
+            self._book_next()
+
+    def busy(self) -> bool:
+        """Whether frames are being decoded."""
+        return bool(self._under_way)
+
+    def _book_next(self) -> None:
+        next_one = self._under_way.popleft()
+        series, frame = next_one.series, next_one.frame
+        outcome = next_one.outcome()
         with self.lock:
-            booked()
+            if series.already_has(frame.frame):
+                series.book_duplicate(frame.frame)
+            elif isinstance(outcome, Refusal):
+                self._book_refusal(series, outcome)
+            else:
+                self.last_row = series.book(frame, *outcome)
+                self.last_frame = frame
             self.rate.count(time.monotonic())
             self.state = "receiving"
             if self.ending_at is not None or series.ended:  # a late frame: wait for more of its kind
                 self.ending_at = time.monotonic() + self.settings.stream.drain_s
-            done()
+            next_one.done()
 
-    def _carry(self, series: Series, frame: EncodedFrame) -> Callable[[], None]:
-        """Decode and score outside the lock; return what is left to do under it."""
-        if series.already_has(frame.frame):
-            return lambda: series.book_duplicate(frame.frame)
-        beyond = series.header.images is not None and frame.frame >= series.header.images
-        refusal = _beyond(frame, series) if beyond else self._hashes.refuse(frame, time.monotonic())
-        pixels = refusal or decode(frame, series.shape or frame.shape)
+    def _learn_shape(self, series: Series, frame: EncodedFrame) -> Refusal | None:
+        """Only a frame that decodes may say how large the others are."""
+        pixels = decode(frame, frame.shape)
         if isinstance(pixels, Refusal):
-            return lambda: self._book_refusal(series, pixels)
-        self._name_doubts(series)
-        if series.shape is None:  # only a frame that decodes may say how large the others are
-            with self.lock:
-                series.set_shape(frame.shape)
-        points = score(pixels, series.valid, series.ring)
-
-        def book() -> None:
-            self.last_row = series.book(frame, pixels, points)
-            self.last_frame = frame
-
-        return book
+            return pixels
+        with self.lock:
+            series.set_shape(frame.shape)
+        return None
 
     def _name_doubts(self, series: Series) -> None:
         for number in self._hashes.doubts():
@@ -198,6 +227,7 @@ class Pipeline:
         self._on_open(series)
         for message in mine:
             self.take(Letter(message=message, image_number=image_number))
+        self.catch_up()
 
     def _complete(self, series: Series, header: SeriesHeader) -> None:
         """Take the rest of a header that came in pieces."""
@@ -252,6 +282,7 @@ class Pipeline:
 
     def end_now(self) -> None:
         """End the open series, if any, as on SIGTERM."""
+        self.catch_up()
         open_still = self.state in ("armed", "receiving") and self.ending_at != _FILES_BEING_WRITTEN
         if self.series is not None and open_still:
             self._end(self.series)
@@ -307,6 +338,34 @@ class Pipeline:
         """Have the final file of an ended series made anew, since its books have changed."""
         if series.ended:
             self.state, self.ending_at = "receiving", time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    """A frame being decoded, or refused already."""
+
+    series: Series
+    frame: EncodedFrame
+    examined: "Future[Examined | Refusal] | Refusal"
+    done: Callable[[], None]
+
+    def ready(self) -> bool:
+        return isinstance(self.examined, Refusal) or self.examined.done()
+
+    def outcome(self) -> "Examined | Refusal":
+        if isinstance(self.examined, Refusal):
+            return self.examined
+        try:
+            return self.examined.result()
+        except Exception as error:  # noqa: BLE001 - a fault of ours costs this frame, never the series
+            reason = f"frame could not be examined ({type(error).__name__}: {error}); please report it"
+            return Refusal(reason=reason, series=self.frame.series, frame=self.frame.frame, image=True)
+
+
+def examine(frame: EncodedFrame, series: Series) -> "Examined | Refusal":
+    """Decode and score one frame; touches nothing of the series, so that several may run side by side."""
+    pixels = decode(frame, series.shape or frame.shape)
+    return pixels if isinstance(pixels, Refusal) else (pixels, score(pixels, series.valid, series.ring))
 
 
 def _beyond(frame: EncodedFrame, series: Series) -> Refusal:

@@ -8,23 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
-import numpy as np
-from numpy.typing import NDArray
 
-from processing.decode import decode
-from processing.frame import Category, EncodedFrame, FrameScore, Refusal
-from processing.screen import score
+from processing.frame import Category, EncodedFrame, Refusal
 from service.config import Settings
 from service.eiger_file import EigerFile
 from service.errors import UserError
 from service.imaging import ImagingError, ImagingResult, run_imaging
 from service.live import check_output, load_mask
 from service.office import Folder, imaging_job, series_file
+from service.pipeline import Examined, examine
 from service.series import Series
 from service.source import PointNote
 from service.store import free_path, write_series_file
-
-_Scored = tuple[EncodedFrame, NDArray[np.unsignedinteger] | Refusal, FrameScore | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,23 +51,17 @@ def series_number(path: Path) -> int:
     return int(numbers[-1]) % 2**31 if numbers else 0
 
 
-def _scored(source: EigerFile, series: Series, workers: int) -> Iterator[_Scored]:
+def _examined(source: EigerFile, series: Series, workers: int) -> Iterator[tuple[EncodedFrame, Examined | Refusal]]:
     """Decode and score frames on several threads, in the order of the file."""
     with ThreadPoolExecutor(workers) as pool:
-        under_way: deque[Future[_Scored]] = deque()
+        under_way: deque[tuple[EncodedFrame, Future[Examined | Refusal]]] = deque()
         for frame in source.frames(series.header.series):
-            under_way.append(pool.submit(_score, frame, series))
+            under_way.append((frame, pool.submit(examine, frame, series)))
             if len(under_way) > 2 * workers:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
-
-
-def _score(frame: EncodedFrame, series: Series) -> _Scored:
-    pixels = decode(frame, frame.shape)
-    if isinstance(pixels, Refusal):
-        return frame, pixels, None
-    return frame, pixels, score(pixels, series.valid, series.ring)
+                done = under_way.popleft()
+                yield done[0], done[1].result()
+        for frame, future in under_way:
+            yield frame, future.result()
 
 
 def notes_of(result: Path, series: int) -> list[PointNote]:
@@ -137,11 +126,11 @@ def reprocess_file(
         )
         for note in notes_of(points, number) if points else ():
             series.note_point(note)
-        for done, (frame, pixels, marks) in enumerate(_scored(source, series, workers), start=1):
-            if isinstance(pixels, Refusal) or marks is None:
-                series.book_refusal(Refusal(reason="undecodable", series=number, frame=frame.frame, image=True))
+        for done, (frame, outcome) in enumerate(_examined(source, series, workers), start=1):
+            if isinstance(outcome, Refusal):
+                series.book_refusal(outcome)
             else:
-                series.book(frame, pixels, marks)
+                series.book(frame, *outcome)
             progress(done, len(source))
         series.finish()
         series.ended = True
