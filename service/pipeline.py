@@ -26,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from processing.decode import decode
-from processing.frame import EncodedFrame, FrameScore, Refusal, SeriesEnd, SeriesHeader
+from processing.frame import EncodedFrame, Refusal, SeriesEnd, SeriesHeader
 from processing.hash_check import HashCheck
-from processing.screen import score
+from processing.read_frame import Examined
 from service.books import ErrorLog, RateMeter
 from service.config import Settings
 from service.mailbox import Letter
@@ -36,8 +36,6 @@ from service.router import WaitingRoom
 from service.series import Series
 from service.source import PointNote
 from service.status import State
-
-Examined = tuple[NDArray[np.unsignedinteger], FrameScore]
 
 _MAX_EARLY_NOTES = 1000
 _FILES_BEING_WRITTEN = float("inf")
@@ -217,7 +215,7 @@ class Pipeline:
             mine = self.waiting.claim(header.series)
             self.series, self.state, self.foreign, self.ending_at = series, "armed", 0, None
             self._hashes = HashCheck(self.settings.stream.check_hash)
-            self.images_before = image_number - len(mine) - len(self.waiting)
+            self.images_before = image_number - len(self.waiting)
             self.last_frame, self.last_row = None, -1
             series.expected, self._next_expected = self._next_expected, None
             for note in self._early_notes:
@@ -226,7 +224,7 @@ class Pipeline:
             self._early_notes = [note for note in self._early_notes if note.series != header.series]
         self._on_open(series)
         for message in mine:
-            self.take(Letter(message=message, image_number=image_number))
+            self.take(Letter(message=message, image_number=image_number), self.waiting.leave)
         self.catch_up()
 
     def _complete(self, series: Series, header: SeriesHeader) -> None:
@@ -346,13 +344,13 @@ class _UnderWay:
 
     series: Series
     frame: EncodedFrame
-    examined: "Future[Examined | Refusal] | Refusal"
+    examined: Future[Examined | Refusal] | Refusal
     done: Callable[[], None]
 
     def ready(self) -> bool:
         return isinstance(self.examined, Refusal) or self.examined.done()
 
-    def outcome(self) -> "Examined | Refusal":
+    def outcome(self) -> Examined | Refusal:
         if isinstance(self.examined, Refusal):
             return self.examined
         try:
@@ -362,10 +360,11 @@ class _UnderWay:
             return Refusal(reason=reason, series=self.frame.series, frame=self.frame.frame, image=True)
 
 
-def examine(frame: EncodedFrame, series: Series) -> "Examined | Refusal":
-    """Decode and score one frame; touches nothing of the series, so that several may run side by side."""
-    pixels = decode(frame, series.shape or frame.shape)
-    return pixels if isinstance(pixels, Refusal) else (pixels, score(pixels, series.valid, series.ring))
+def examine(frame: EncodedFrame, series: Series) -> Examined | Refusal:
+    """Decode and score one frame; touches no sum and no book, so that several may run side by side."""
+    if series.reader is None:
+        raise RuntimeError("series must know its shape before a frame is examined")
+    return series.reader.read(frame)
 
 
 def _beyond(frame: EncodedFrame, series: Series) -> Refusal:

@@ -29,9 +29,10 @@ class WaitingRoom:
     def __init__(self) -> None:
         self._waiting: deque[_Waiting] = deque()
         self._bytes = 0
+        self._claimed = 0
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + self._claimed
 
     def admit(self, message: EncodedFrame | Refusal, now: float) -> int:
         """Let a message wait; return how many had to leave for it (they are foreign now)."""
@@ -45,11 +46,16 @@ class WaitingRoom:
         return left
 
     def claim(self, series: int) -> list[EncodedFrame | Refusal]:
-        """Return and remove the messages of a series whose header has come now."""
+        """Return the messages of a series whose header has come now; each counts as waiting until it may `leave`."""
         mine = [entry for entry in self._waiting if entry.message.series == series]
         self._waiting = deque(entry for entry in self._waiting if entry.message.series != series)
         self._bytes -= sum(entry.size for entry in mine)
+        self._claimed += len(mine)
         return [entry.message for entry in mine]
+
+    def leave(self) -> None:
+        """Say that a claimed message has been booked."""
+        self._claimed -= 1
 
     def expire(self, now: float) -> int:
         """Send away those who waited too long; return how many (they are foreign now)."""
