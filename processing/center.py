@@ -46,7 +46,8 @@ class Center:
     sigma_px : float
         Standard uncertainty of either coordinate in pixels, from photon noise and remaining asymmetry.
     chi2_per_pair : float
-        Mean of [f(x) - f(2c - x)]^2 / 2 at the centre: 1 for a symmetric pattern with Poisson noise.
+        Mean of [f(x) - f(2c - x)]^2 / 2 at the centre: 1 for a symmetric pattern with Poisson noise, less where most
+        pixels counted nothing.
     pairs : int
         Pairs of valid opposite pixels compared.
     """
@@ -126,7 +127,7 @@ def _stabilised(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[int, int]]:
     """Part around the guess: f (0 where not valid), weights 0 or 1, and its first row and column."""
     rows, cols = (
-        slice(max(0, round(at - outer)), min(size, round(at + outer) + 1))
+        slice(max(0, round(at - outer)), max(0, min(size, round(at + outer) + 1)))
         for at, size in zip(guess, intensity.shape, strict=True)
     )
     counts = np.asarray(intensity[rows, cols], dtype=np.float64)

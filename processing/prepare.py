@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from processing.background import Background, scaled_background
-from processing.binning import binned, unbent
+from processing.binning import UNBENT_NOISE, binned, unbent
 from processing.center import CenterNotFoundError, find_center
 from processing.geometry import Geometry
 from processing.object_size import estimate_diameter_m
@@ -130,9 +130,10 @@ def _prepare_part(
         net = measured(net.counts, net.variance, (net.weight > 0) & (net.counts >= 0))
     small = binned(friedel_patched(centred(net, geometry.center, bin_px * bins)), bin_px)
     intensity = unbent(small.mean, small.weight > 0)
-    variance = small.mean_variance
+    shared = np.zeros(intensity.shape)
     if dark is not None and dark.profile_sigma is not None:
-        variance += dark.profile_sigma(bin_px * bin_radius(bins)) ** 2
+        shared = dark.profile_sigma(bin_px * bin_radius(bins))
+    sigma = np.hypot(UNBENT_NOISE * np.sqrt(small.mean_variance), shared)
     keep = (small.weight > 0) & (intensity > 0) & ~central_speckle(bins, bin_px, settings.central_px)
     if np.count_nonzero(keep) < LEAST_BINS:
         raise CannotPrepareError(
@@ -141,7 +142,8 @@ def _prepare_part(
         )
     return Prepared(
         amplitude=np.sqrt(np.where(keep, intensity, 0.0)).astype(np.float32),
-        sigma=np.sqrt(np.where(keep, variance, 0.0)).astype(np.float32),
+        sigma=np.where(keep, sigma, 0.0).astype(np.float32),
+        shared_sigma=np.where(keep, shared, 0.0).astype(np.float32),
         valid=keep,
         pixel_size_m=geometry.image_pixel_m(bin_px * bins),
         bin_px=bin_px,

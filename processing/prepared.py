@@ -65,6 +65,8 @@ class Prepared:
         under inversion, 0 where missing.
     sigma : ndarray of float32, shape (n, n)
         Standard deviation of the *intensity* ``amplitude**2`` by photon noise; 0 where missing.
+    shared_sigma : ndarray of float32, shape (n, n)
+        The part of `sigma` that all bins of a ring share, from the azimuthal mean of few background frames.
     valid : ndarray of bool, shape (n, n)
         False where the amplitude is missing and floats in the reconstruction.
     pixel_size_m : float
@@ -85,6 +87,7 @@ class Prepared:
 
     amplitude: NDArray[np.float32]
     sigma: NDArray[np.float32]
+    shared_sigma: NDArray[np.float32]
     valid: NDArray[np.bool_]
     pixel_size_m: float
     bin_px: int

