@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from processing.accumulate import ExactSum
+from processing.fast_sum import FastSum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,17 +29,20 @@ Window = tuple[slice, slice]
 WHOLE: Window = (slice(None), slice(None))
 
 
-def freeze(running: ExactSum, window: Window = WHOLE) -> SumSnapshot:
+def freeze(running: ExactSum | FastSum, window: Window = WHOLE) -> SumSnapshot:
     """Copy a running sum, or a window of it.
 
     Parameters
     ----------
-    running : ExactSum
+    running : ExactSum or FastSum
+        What a `FastSum` reads out never changes, so that it need not be copied.
     window : pair of slice
         Rows and columns to copy.
     """
-    data, excluded = running.data[window].copy(), running.excluded[window].copy()
-    data.flags.writeable = excluded.flags.writeable = False
+    data, excluded = running.data[window], running.excluded[window]
+    if isinstance(running, ExactSum):
+        data, excluded = data.copy(), excluded.copy()
+        data.flags.writeable = excluded.flags.writeable = False
     return SumSnapshot(data=data, excluded=excluded, frames=running.frames)
 
 

@@ -34,6 +34,9 @@ class Stream(_Section):
     workers: int = Field(
         2, ge=1, le=64, description="threads that decode and score; the sum is the same for any number"
     )
+    shadow_every: int = Field(
+        1000, ge=0, description="every so many frames the plain decoder checks the quick one; 0: never"
+    )
     check_hash: Literal["auto", "always", "never"] = Field(
         "auto", description="MD5 of stream v1; auto: the first three, then as many as 5 % of a core pay for"
     )

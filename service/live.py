@@ -219,12 +219,11 @@ class LiveService:
             if series is None or series.accepted is None or series.background is None:
                 return None
             running = series.accepted if what == "sum" else series.background
+            frames = running.frames
+            data = running.data if what != "last" and frames else None
         if what == "last":
             return None if frame is None else _frame_preview(frame, series, number)
-        # outside the lock: a picture may show a frame half added, but it never makes a frame wait
-        return (
-            make_preview(running.data, running.valid, version=number, frames=running.frames) if running.frames else None
-        )
+        return None if data is None else make_preview(data, series.valid, version=number, frames=frames)
 
     def book_point(self, note: PointNote) -> None:
         """Join a scan point to a frame; `void` takes that frame out of the sum."""

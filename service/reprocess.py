@@ -10,13 +10,14 @@ from pathlib import Path
 import h5py
 
 from processing.frame import Category, EncodedFrame, Refusal
+from processing.read_frame import Examined
 from service.config import Settings
 from service.eiger_file import EigerFile
 from service.errors import UserError
 from service.imaging import ImagingError, ImagingResult, run_imaging
 from service.live import check_output, load_mask
 from service.office import Folder, imaging_job, series_file
-from service.pipeline import Examined, examine
+from service.pipeline import examine
 from service.series import Series
 from service.source import PointNote
 from service.store import free_path, write_series_file

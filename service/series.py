@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from processing.accumulate import ExactSum
-from processing.decode import decode
+from processing.fast_sum import FastSum
 from processing.frame import Category, EncodedFrame, FrameScore, Refusal, SeriesHeader
 from processing.mask import static_mask
+from processing.read_frame import Contribution, FrameReader
 from processing.screen import ScreenSettings, is_streak, judge, reference_total, ring_pixels
 from service.config import Settings
 from service.hold import Hold
@@ -77,8 +77,9 @@ class Series:
         self._fetch = fetch
         self._hold = Hold(0 if fetch else int(settings.screening.hold_mib * 2**20))
         self._rejudge_at = 0
-        self.accepted: ExactSum | None = None
-        self.background: ExactSum | None = None
+        self.accepted: FastSum | None = None
+        self.background: FastSum | None = None
+        self.reader: FrameReader | None = None
         self.ring: NDArray[np.int64] = np.zeros(0, np.int64)
         if header.shape is not None:
             self.set_shape(header.shape)
@@ -93,7 +94,10 @@ class Series:
     @property
     def beam_center(self) -> tuple[float, float]:
         """(row, column) of the direct beam: setting, else header, else the middle."""
-        rows, cols = self.shape or (1, 1)
+        return self._beam_center(self.shape or (1, 1))
+
+    def _beam_center(self, shape: tuple[int, int]) -> tuple[float, float]:
+        rows, cols = shape
         part, header = self.settings.detector, self.header
         row = part.beam_center_y if part.beam_center_y is not None else header.beam_center_y
         col = part.beam_center_x if part.beam_center_x is not None else header.beam_center_x
@@ -102,10 +106,12 @@ class Series:
     def set_shape(self, shape: tuple[int, int]) -> None:
         """Take memory for frames of this shape (rows, columns)."""
         valid = static_mask(self.header, shape, self._user_mask)
-        self.accepted, self.background = ExactSum(valid), ExactSum(valid)
-        row, col = self.beam_center
+        row, col = self._beam_center(shape)
         part = self.settings.screening
         self.ring = ring_pixels(valid, row, col, part.ring_inner_px, part.ring_outer_px)
+        self.reader = FrameReader(valid, self.ring, shadow_every=self.settings.stream.shadow_every)
+        self.accepted = FastSum(valid, self.reader.release)
+        self.background = FastSum(valid, self.reader.release)
 
     def replace_header(self, header: SeriesHeader) -> None:
         """Take a fuller header of the same series, before its first frame."""
@@ -147,14 +153,16 @@ class Series:
         """Enter a repeated frame number."""
         self.ledger.enter(frame, Category.DUPLICATE, None, self.version)
 
-    def book(self, frame: EncodedFrame, pixels: NDArray[np.unsignedinteger], score: FrameScore) -> int:
+    def book(self, frame: EncodedFrame, contribution: Contribution, score: FrameScore) -> int:
         """Enter a scored frame, judge it if that is possible yet, and sum it. Return its row."""
         row = self.ledger.enter(frame.frame, None, score, self.version)
         note = self.ledger.notes.get(frame.frame)
         if note is not None and note.void:
-            self._move(row, Category.GATED, pixels)
+            self._move(row, Category.GATED, contribution)
         elif self.settled:
-            self._move(row, self._verdicts(np.array([row]))[0], pixels)
+            self._move(row, self._verdicts(np.array([row]))[0], contribution)
+        else:
+            self._give_back(contribution)
         self._hold.put(row, frame, marginal=not self.settled or self._is_marginal(row))
         scored = len(self.ledger)
         if not self.settled:
@@ -233,37 +241,43 @@ class Series:
         if before == category:
             self.unresolved.discard(row)
             return
-        pixels: NDArray[np.unsignedinteger] | None = None
+        contribution: Contribution | None = None
         if category in _SUMMED or before in _SUMMED:
-            pixels = self._pixels_again(row)
-            if pixels is None:
+            contribution = self._read_again(row)
+            if contribution is None:
                 self.unresolved.add(row)
                 return
-        self._move(row, category, pixels)
+        self._move(row, category, contribution)
 
-    def _pixels_again(self, row: int) -> NDArray[np.unsignedinteger] | None:
+    def _read_again(self, row: int) -> Contribution | None:
         frame = self._hold.get(row)
         if frame is None and self._fetch is not None:
             frame = self._fetch(int(self.ledger.column("frame")[row]))
-        if frame is None or self.shape is None:
+        if frame is None or self.reader is None:
             return None
-        pixels = decode(frame, self.shape)
-        return None if isinstance(pixels, Refusal) else pixels
+        examined = self.reader.read(frame)
+        return None if isinstance(examined, Refusal) else examined[0]
 
-    def _move(self, row: int, category: Category | np.uint8, pixels: NDArray[np.unsignedinteger] | None) -> None:
+    def _move(self, row: int, category: Category | np.uint8, contribution: Contribution | None) -> None:
         category = Category(int(category))
         before = int(self.ledger.column("verdict")[row])
         old = None if before == PENDING else self._sum_of(Category(before))
         new = self._sum_of(category)
-        if pixels is not None:
+        if contribution is not None:
             if old is not None:
-                old.subtract(pixels)
+                old.subtract(contribution)
             if new is not None:
-                new.add(pixels)
+                new.add(contribution)
+            else:
+                self._give_back(contribution)
         self.ledger.judge(row, category, self.version)
         self.unresolved.discard(row)
 
-    def _sum_of(self, category: Category) -> ExactSum | None:
+    def _give_back(self, contribution: Contribution) -> None:
+        if self.reader is not None:
+            self.reader.release(contribution)
+
+    def _sum_of(self, category: Category) -> FastSum | None:
         return {Category.ACCEPTED: self.accepted, Category.BACKGROUND: self.background}.get(category)
 
     def finish(self) -> None:

@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 
-from processing.decode import decode
-from processing.frame import Category, EncodedFrame, Refusal, SeriesHeader
-from processing.screen import score
+from processing.frame import Category, EncodedFrame, SeriesHeader
 from service.config import Settings
 from service.series import Series
 from service.source import PointNote
@@ -41,9 +39,9 @@ class Scene:
 
 
 def feed(series, frame):
-    pixels = decode(frame, SHAPE)
-    assert not isinstance(pixels, Refusal)
-    return series.book(frame, pixels, score(pixels, series.valid, series.ring))
+    contribution, points = series.reader.read(frame)
+
+    return series.book(frame, contribution, points)
 
 
 def sum_of(pixels, chosen):

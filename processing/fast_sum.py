@@ -1,0 +1,109 @@
+"""One exact sum whatever way its frames came: bit planes, plain pixels, or both."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from processing.accumulate import ExactSum
+from processing.bitplane import PlaneSpill
+from processing.plane_sum import PlaneSum
+from processing.read_frame import Contribution
+
+AT_ONCE = 8
+"""Frames added together: the sum's planes are then walked through once for all of them."""
+
+
+class FastSum:
+    """Sum of frames in 64-bit integers, with how often each pixel was excluded.
+
+    Parameters
+    ----------
+    valid : ndarray of uint8, shape (rows, cols)
+        The static mask.
+    release : callable
+        Takes back the memory of a contribution once it has been added.
+    """
+
+    def __init__(self, valid: NDArray[np.uint8], release: Callable[[Contribution], None]) -> None:
+        self.valid = valid
+        self._release = release
+        self._plain: ExactSum | None = None
+        self._planes: dict[int, PlaneSum] = {}
+        self._waiting: list[PlaneSpill] = []
+        self._read: tuple[NDArray[np.uint64], NDArray[np.uint32]] | None = None
+
+    @property
+    def frames(self) -> int:
+        """Frames in the sum."""
+        plain = self._plain.frames if self._plain else 0
+        return plain + sum(part.frames for part in self._planes.values()) + len(self._waiting)
+
+    def add(self, contribution: Contribution) -> None:
+        """Add a frame; its memory belongs to the sum from here on."""
+        self._read = None
+        if isinstance(contribution, PlaneSpill):
+            self._waiting.append(contribution)
+            if len(self._waiting) >= AT_ONCE:
+                self.flush()
+        else:
+            self._plain_sum().add(contribution)
+
+    def subtract(self, contribution: Contribution) -> None:
+        """Take out a frame that was added before; its memory stays with the caller.
+
+        Raises
+        ------
+        ValueError
+            When there is no frame in the sum.
+        """
+        self._read = None
+        self.flush()
+        if not isinstance(contribution, PlaneSpill):
+            self._plain_sum().subtract(contribution)
+        else:
+            self._plane_sum(contribution).subtract(contribution)
+
+    def flush(self) -> None:
+        """Add the frames that wait for company."""
+        waiting, self._waiting = self._waiting, []
+        for layout in {id(spill.layout): spill.layout for spill in waiting}.values():
+            mine = [spill for spill in waiting if spill.layout is layout]
+            self._plane_sum(mine[0]).add(mine)
+        for spill in waiting:
+            self._release(spill)
+
+    @property
+    def data(self) -> NDArray[np.uint64]:
+        """The sum, shape (rows, cols); this array never changes later."""
+        return self._integers()[0]
+
+    @property
+    def excluded(self) -> NDArray[np.uint32]:
+        """In how many frames a pixel of the mask stood at maximum or maximum - 1; never changes later."""
+        return self._integers()[1]
+
+    def _integers(self) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
+        if self._read is None:
+            self.flush()
+            parts = [(part.data(), part.excluded) for part in self._planes.values()]
+            if self._plain is not None or not parts:
+                plain = self._plain_sum()
+                parts.append((plain.data.copy(), plain.excluded))
+            data, excluded = parts[0][0], parts[0][1].copy()
+            for more_data, more_excluded in parts[1:]:
+                data += more_data
+                excluded += more_excluded
+            data.flags.writeable = excluded.flags.writeable = False
+            self._read = data, excluded
+        return self._read
+
+    def _plain_sum(self) -> ExactSum:
+        if self._plain is None:
+            self._plain = ExactSum(self.valid)
+        return self._plain
+
+    def _plane_sum(self, spill: PlaneSpill) -> PlaneSum:
+        if id(spill.layout) not in self._planes:
+            self._planes[id(spill.layout)] = PlaneSum(spill.layout)
+        return self._planes[id(spill.layout)]

@@ -1,0 +1,245 @@
+"""LZ4 blocks of bit planes, decoded with 64-byte copies.
+
+The format is the public LZ4 block format (lz4/doc/lz4_Block_format.md): sequences of a token, literals, a 16-bit
+offset and a match. What is accepted is what liblz4's LZ4_decompress_safe accepts with an output of exactly the wanted
+size, except an offset of 0, which the format forbids and liblz4 lets pass.
+
+The one thing that is special to bit planes: dead planes above the counts all hold the same bits (those of the module
+gaps), so their compressed bytes repeat too. Where they do, and the decoded plane did, the rest is copied without being
+parsed.
+"""
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from processing.memory_words import (
+    HAS_BYTE_PERMUTE,
+    LANE_BYTES,
+    address_of,
+    lane_any,
+    lane_pick_bytes,
+    lane_xor,
+    load_64,
+    load_lane,
+    load_u8,
+    load_u16,
+    store_64,
+    store_lane,
+)
+
+# how a block is refused, by the number that `decode_block` returns
+REASONS = {
+    -1: "its compressed bytes end within a sequence",
+    -2: "its literals do not fit its compressed bytes or its decoded size",
+    -3: "a match reaches beyond its decoded size",
+    -4: "a match starts before the block",
+    -5: "a match has the offset 0",
+    -6: "it decodes to fewer bytes than a block holds",
+}
+
+# bytes a caller must own behind the compressed bytes (to read) and behind the decoded ones (to write)
+MARGIN = 2 * LANE_BYTES
+
+_MIN_MATCH = 4
+_LONG = 15  # a length that continues in further bytes
+_MATCH_END = 5  # the last five bytes of a block are literals
+_LAST_MATCH = 12  # and the last match starts at least twelve bytes before its end
+_NEVER = 1 << 62
+
+
+def repeat_table() -> NDArray[np.uint8]:
+    """Return for every offset up to 64 the bytes that repeat a pattern of that length, and how far to step with it.
+
+    Returns
+    -------
+    ndarray of uint8, shape (65, 128)
+        ``[offset, :64]`` is i % offset, ``[offset, 64]`` the largest multiple of the offset up to 64.
+    """
+    table = np.zeros((LANE_BYTES + 1, 2 * LANE_BYTES), np.uint8)
+    for offset in range(1, LANE_BYTES + 1):
+        table[offset, :LANE_BYTES] = np.arange(LANE_BYTES) % offset
+        table[offset, LANE_BYTES] = LANE_BYTES // offset * offset
+    return table
+
+
+@numba.njit(nogil=True)
+def _repeat_by_words(out: int, source: int, offset: int) -> None:
+    """Write 64 bytes that repeat the `offset` bytes before them, where no instruction permutes the bytes of a lane."""
+    if offset >= 8:
+        for k in range(0, LANE_BYTES, 8):
+            store_64(out + k, load_64(source + k))
+        return
+    word = load_64(source) & ((1 << 8 * offset) - 1)
+    length = offset
+    while length < 8:
+        word |= word << 8 * length
+        length *= 2
+    for k in range(0, LANE_BYTES, 8 // offset * offset):
+        store_64(out + k, word)
+
+
+@numba.njit(nogil=True)
+def _copy_match(out: int, offset: int, end: int, table: int) -> None:
+    """Copy the bytes `offset` before to [out, end), and up to 64 bytes more."""
+    source = out - offset
+    row = table + min(offset, LANE_BYTES) * 2 * LANE_BYTES
+    if HAS_BYTE_PERMUTE:
+        pattern = lane_pick_bytes(load_lane(source), load_lane(row))
+        store_lane(out, pattern)
+    else:
+        _repeat_by_words(out, source, offset)
+        pattern = load_lane(out)
+    if end - out <= LANE_BYTES:
+        return
+    if offset < LANE_BYTES:
+        step = load_u8(row + LANE_BYTES)
+        out += step
+        while out < end:
+            store_lane(out, pattern)
+            out += step
+    else:
+        out += LANE_BYTES
+        while out < end:
+            store_lane(out, load_lane(out - offset))
+            out += LANE_BYTES
+
+
+@numba.njit(nogil=True)
+def _copy_literals(out: int, source: int, end: int) -> None:
+    """Copy to [out, end) from the compressed bytes, and up to 64 bytes more."""
+    while True:
+        store_lane(out, load_lane(source))
+        out += LANE_BYTES
+        source += LANE_BYTES
+        if out >= end:
+            return
+
+
+@numba.njit(nogil=True)
+def _lengthen(position: int, stop: int, length: int) -> tuple[int, int]:
+    """Add the bytes that continue a length; return the position behind them, beyond `stop` when they do not end."""
+    while position < stop:
+        byte = load_u8(position)
+        position += 1
+        length += byte
+        if byte != 255:
+            return position, length
+    return stop + 1, length
+
+
+@numba.njit(nogil=True)
+def _repeats(position: int, before: int, stop: int, out: int, period: int, room: int) -> int:
+    """Return how often the sequences [before, position), which decoded to one plane, may be decoded once more at once.
+
+    They are followed by themselves that often, and the plane that they made equals the one before it: since no offset
+    in them reaches further back than a plane, each repetition makes that plane again.
+    """
+    length = position - before
+    same = 0
+    while position + same + 8 <= stop and load_64(position + same) == load_64(before + same):
+        same += 8
+    # the end of a block has rules of its own: leave it to be parsed
+    times = min(same // length, (stop - _LONG - position) // length, room // period - 1)
+    if times < 2:
+        return 0
+    for k in range(0, period, LANE_BYTES):
+        if lane_any(lane_xor(load_lane(out - period + k), load_lane(out - 2 * period + k))):
+            return 0
+    return times
+
+
+@numba.njit(nogil=True)
+def decode_block(position: int, stop: int, base: int, size: int, period: int, table: int) -> int:
+    """Decode one LZ4 block.
+
+    Parameters
+    ----------
+    position, stop : int
+        Addresses of the first compressed byte and behind the last; `MARGIN` bytes behind that must be readable.
+    base, size : int
+        Address to decode to and exact number of decoded bytes; `MARGIN` bytes behind them are overwritten.
+    period : int
+        Bytes of one plane when a run of equal planes shall be looked for: a multiple of 64. 0: do not look.
+    table : int
+        Address of `repeat_table`.
+
+    Returns
+    -------
+    int
+        0, or a key of `REASONS`. Whatever the bytes are, nothing outside of the two ranges is touched.
+    """
+    out, end = base, base + size
+    plane_end = base + period if period else _NEVER
+    plane_out, plane_position, reach = base, position, 0
+    while True:
+        if out >= plane_end:  # the first sequence of another plane
+            times = 0
+            if out - plane_out == period and reach <= period and out - base >= 2 * period:
+                times = _repeats(position, plane_position, stop, out, period, end - out)
+            if times:
+                _copy_match(out, period, out + times * period, table)
+                position += times * (position - plane_position)
+                out += times * period
+                plane_end = _NEVER
+            else:
+                plane_out, plane_position, reach = out, position, 0
+                plane_end = out + period - (out - base) % period
+        if position >= stop:
+            return -1
+        token = load_u8(position)
+        position += 1
+        literals = token >> 4
+        if literals == _LONG:
+            position, literals = _lengthen(position, stop, literals)
+        if out + literals > end - _LAST_MATCH or position + literals > stop - 3 - _MATCH_END:
+            if position + literals != stop or out + literals > end:
+                return -2
+            if literals:
+                _copy_literals(out, position, out + literals)
+            return 0 if out + literals == end else -6
+        _copy_literals(out, position, out + literals)
+        out += literals
+        position += literals
+        offset = load_u16(position)
+        match = token & 15
+        more = load_u8(position + 2) if match == _LONG else 0  # without a jump, which would be hard to predict
+        position += 3 if match == _LONG else 2
+        match += more
+        if more == 255:
+            position, match = _lengthen(position, stop, match)
+        match += _MIN_MATCH
+        if out + match > end - _MATCH_END or position > stop:
+            return -3
+        if out - offset < base:
+            return -4
+        if offset == 0:
+            return -5
+        _copy_match(out, offset, out + match, table)
+        reach = max(reach, offset)
+        out += match
+
+
+@numba.njit(nogil=True, cache=True)
+def _decode(blob: NDArray[np.uint8], length: int, out: NDArray[np.uint8], size: int, period: int, table: int) -> int:
+    start, base = address_of(blob), address_of(out)
+    return decode_block(start, start + length, base, size, period, table)
+
+
+def decode_lz4(compressed: bytes, size: int, period: int = 0) -> bytes | str:
+    """Decode one LZ4 block, or say why it cannot be: the kernel's decoder by itself.
+
+    Parameters
+    ----------
+    compressed : bytes
+    size : int
+        Exact number of decoded bytes.
+    period : int
+        Bytes of one bit plane, a multiple of 64, or 0.
+    """
+    blob = np.zeros(len(compressed) + MARGIN, np.uint8)
+    blob[: len(compressed)] = np.frombuffer(compressed, np.uint8)
+    out = np.zeros(size + MARGIN, np.uint8)
+    table = repeat_table()
+    fault = _decode(blob, len(compressed), out, size, period, table.ctypes.data)
+    return REASONS[fault] if fault else out[:size].tobytes()

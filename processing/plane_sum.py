@@ -1,0 +1,220 @@
+"""An exact running sum that stays in bit planes (a bit-sliced counter).
+
+Plane p of the sum holds bit p of every pixel's count. Adding a frame is a ripple of full adders over vectors of 512
+pixels, and reaches only as many planes as the counts have bits; no carry is ever lost, since planes are added before
+the largest possible sum needs them.
+"""
+
+from collections.abc import Sequence
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from processing.bitplane import PlaneSpill
+from processing.memory_words import (
+    LANE_BYTES,
+    address_of,
+    lane_and,
+    lane_any,
+    lane_less,
+    lane_of,
+    lane_of_bits,
+    lane_or,
+    lane_xor,
+    load_lane,
+    load_u8,
+    store_lane,
+)
+from processing.plane_layout import PlaneLayout, lanes
+
+_FIRST_PLANES = 16
+_MORE_PLANES = 8
+_WORD_BITS = 64
+
+
+@numba.njit(nogil=True)
+def _ripple(total: int, stride: int, value: int, live: int) -> None:
+    """Add `live` planes to the sum's column of 512 pixels; the carry must end below the sum's last plane."""
+    carry = lane_of(0)
+    for _ in range(live):
+        old, more = load_lane(total), load_lane(value)
+        either = lane_xor(old, more)
+        store_lane(total, lane_xor(either, carry))
+        carry = lane_or(lane_and(old, more), lane_and(either, carry))
+        total += stride
+        value += stride
+    while lane_any(carry):
+        old = load_lane(total)
+        store_lane(total, lane_xor(old, carry))
+        carry = lane_and(old, carry)
+        total += stride
+
+
+@numba.njit(nogil=True)
+def _ripple_back(total: int, stride: int, value: int, live: int) -> None:
+    """Subtract `live` planes from the sum's column of 512 pixels."""
+    borrow = lane_of(0)
+    for _ in range(live):
+        old, less = load_lane(total), load_lane(value)
+        either = lane_xor(old, less)
+        store_lane(total, lane_xor(either, borrow))
+        borrow = lane_or(lane_less(less, old), lane_less(borrow, either))
+        total += stride
+        value += stride
+    while lane_any(borrow):
+        old = load_lane(total)
+        store_lane(total, lane_xor(old, borrow))
+        borrow = lane_less(borrow, old)
+        total += stride
+
+
+@numba.njit(nogil=True, cache=True)
+def _change(
+    total: NDArray[np.uint8],
+    frames: NDArray[np.int64],
+    starts: NDArray[np.int32],
+    flagged: NDArray[np.uint8],
+    add: bool,
+) -> None:
+    """Add frames to, or subtract them from, all blocks: `frames` holds the addresses of their planes."""
+    planes, stride = total.shape[1], total.shape[2]
+    base = address_of(total)
+    for block in range(total.shape[0]):
+        for k in range(0, stride, LANE_BYTES):
+            for i in range(frames.size):
+                first = np.int64(starts[i, block])
+                live = np.int64(starts[i, block + 1]) - first - flagged[i, block]
+                value = frames[i] + first * stride + k
+                if add:
+                    _ripple(base + k, stride, value, live)
+                else:
+                    _ripple_back(base + k, stride, value, live)
+        base += planes * stride
+
+
+@numba.njit(nogil=True, cache=True)
+def _read_out(total: NDArray[np.uint8], block_pixels: int, pixels: int, out: NDArray[np.uint64]) -> None:
+    """Write the first `pixels` counts as integers."""
+    planes, stride = total.shape[1], total.shape[2]
+    base, target = address_of(total), address_of(out)
+    for block in range(total.shape[0]):
+        live = planes
+        while live and not _has_bits(base + (live - 1) * stride, stride):
+            live -= 1
+        for byte in range(min(block_pixels, pixels - block * block_pixels) // 8):
+            count = lane_of(0)
+            for plane in range(live):
+                count = lane_or(count, lane_of_bits(load_u8(base + plane * stride + byte), 1 << plane))
+            store_lane(target, count)
+            target += LANE_BYTES
+        base += planes * stride
+
+
+@numba.njit(nogil=True)
+def _has_bits(plane: int, stride: int) -> bool:
+    for k in range(0, stride, LANE_BYTES):
+        if lane_any(load_lane(plane + k)):
+            return True
+    return False
+
+
+class PlaneSum:
+    """Exact sum of frames of one layout, with how often each pixel was excluded.
+
+    Parameters
+    ----------
+    layout : PlaneLayout
+
+    Attributes
+    ----------
+    frames : int
+    excluded : ndarray of uint32, shape (rows, cols)
+        In how many frames of this sum a valid pixel stood at the type's maximum or maximum - 1.
+    """
+
+    def __init__(self, layout: PlaneLayout) -> None:
+        self.layout = layout
+        self.frames = 0
+        self.excluded: NDArray[np.uint32] = np.zeros(layout.shape, np.uint32)
+        self._planes = self._room(_FIRST_PLANES)
+        self._tail: NDArray[np.uint64] = np.zeros(layout.tail_pixels, np.uint64)
+        self._bound = 0  # no pixel can be larger
+
+    def _room(self, planes: int) -> NDArray[np.uint8]:
+        layout = self.layout
+        return lanes(layout.blocks * planes, layout.stride).reshape(layout.blocks, planes, layout.stride)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the sum's planes."""
+        return self._planes.nbytes
+
+    def add(self, spills: Sequence[PlaneSpill]) -> None:
+        """Add frames; several at once cost less than one by one.
+
+        Raises
+        ------
+        OverflowError
+            When a pixel could exceed 64 bits.
+        """
+        self._make_room(sum((1 << spill.highest) - 1 for spill in spills))
+        self._change(spills, +1)
+
+    def subtract(self, spill: PlaneSpill) -> None:
+        """Take out a frame that was added before.
+
+        Raises
+        ------
+        ValueError
+            When there is no frame in the sum.
+        """
+        if self.frames == 0:
+            raise ValueError("sum must hold a frame before one can be taken out, got 0 frames")
+        self._change([spill], -1)
+
+    def _make_room(self, largest: int) -> None:
+        self._bound += largest
+        planes = self._planes.shape[1]
+        needed = self._bound.bit_length()
+        if needed > _WORD_BITS:
+            self._bound -= largest
+            raise OverflowError(f"sum must fit {_WORD_BITS} bits, got {self.frames} frames that may exceed them")
+        if needed > planes:
+            more = self._room(min(_WORD_BITS, max(needed, planes + _MORE_PLANES)))
+            more[:, :planes] = self._planes
+            self._planes = more
+
+    def _change(self, spills: Sequence[PlaneSpill], sign: int) -> None:
+        if not spills:
+            return
+        for spill in spills:
+            if spill.layout is not self.layout:
+                raise ValueError("frame must have the layout of the sum, got another; read it with the sum's layout")
+        frames = np.array([spill.data.ctypes.data for spill in spills], np.int64)
+        starts = np.stack([spill.starts for spill in spills])
+        flagged = np.stack([spill.flagged for spill in spills])
+        _change(self._planes, frames, starts, flagged, sign > 0)
+        for spill in spills:
+            self._tail += spill.tail if sign > 0 else np.negative(spill.tail)
+            if spill.excluded_pixels:
+                self.excluded.reshape(-1)[spill.excluded()] += np.uint32(sign % (1 << 32))
+        self.frames += sign * len(spills)
+
+    def merge(self, other: "PlaneSum") -> None:
+        """Add another sum over the same layout."""
+        raise NotImplementedError
+
+    def data(self, out: NDArray[np.uint64] | None = None) -> NDArray[np.uint64]:
+        """Return the sum as integers, shape (rows, cols).
+
+        Parameters
+        ----------
+        out : ndarray of uint64, shape (rows, cols), optional
+            Memory to use again.
+        """
+        out = np.empty(self.layout.shape, np.uint64) if out is None else out
+        flat = out.reshape(-1)
+        _read_out(self._planes, self.layout.block_pixels, self.layout.blocked_pixels, flat)
+        flat[self.layout.blocked_pixels :] = self._tail
+        return out
