@@ -129,7 +129,7 @@ def test_stop_and_progress(gold):
         ("best_fraction", 1.5, "best_fraction must be between 0 and 1, got 1.5"),
         ("beta", -0.1, "beta must be between 0 and 1"),
         ("object_diameter_m", -1.0, "object diameter must be positive"),
-        ("final_er", 5000, "final_er must be between 0 and 1000, got 5000"),
+        ("final_er", -1, "final_er must be between 0 and 1e.06, got -1"),
     ],
 )
 def test_impossible_settings_are_refused_in_words(name, value, words):
