@@ -232,7 +232,7 @@ class FrameScorer:
     ----------
     layout : PlaneLayout
     ring : ndarray of int64, shape (n,)
-        Flat indices of the pixels next to the beam stop, from `processing.screen.ring_pixels`.
+        Flat indices of the valid pixels next to the beam stop, from `processing.screen.ring_pixels`.
     """
 
     def __init__(self, layout: PlaneLayout, ring: NDArray[np.int64]) -> None:

@@ -82,8 +82,9 @@ class PlaneLayout:
     def _pack(self, valid: NDArray[np.bool_]) -> None:
         self.masks = lanes(self.blocks, self.stride)
         whole = self.full_blocks * self.block_pixels
-        bits = np.packbits(valid[:whole], bitorder="little").reshape(self.full_blocks, self.block_pixels // 8)
-        self.masks[: self.full_blocks, : self.block_pixels // 8] = bits
+        row = self.block_pixels // 8
+        if self.full_blocks:
+            self.masks[: self.full_blocks, :row] = np.packbits(valid[:whole], bitorder="little").reshape(-1, row)
         if self.last_pixels:
             bits = np.packbits(valid[whole : whole + self.last_pixels], bitorder="little")
             self.masks[-1, : self.last_pixels // 8] = bits

@@ -189,8 +189,7 @@ class PlaneSum:
         if not spills:
             return
         for spill in spills:
-            if spill.layout is not self.layout:
-                raise ValueError("frame must have the layout of the sum, got another; read it with the sum's layout")
+            self._same_layout(spill.layout)
         frames = np.array([spill.data.ctypes.data for spill in spills], np.int64)
         starts = np.stack([spill.starts for spill in spills])
         flagged = np.stack([spill.flagged for spill in spills])
@@ -201,20 +200,44 @@ class PlaneSum:
                 self.excluded.reshape(-1)[spill.excluded()] += np.uint32(sign % (1 << 32))
         self.frames += sign * len(spills)
 
-    def merge(self, other: "PlaneSum") -> None:
-        """Add another sum over the same layout."""
-        raise NotImplementedError
+    def _same_layout(self, layout: PlaneLayout) -> None:
+        if layout is not self.layout:
+            raise ValueError("frame must have the layout of the sum, got another; read it with the sum's layout")
 
-    def data(self, out: NDArray[np.uint64] | None = None) -> NDArray[np.uint64]:
-        """Return the sum as integers, shape (rows, cols).
+    def merge(self, other: "PlaneSum") -> None:
+        """Add another sum over the same layout.
+
+        Raises
+        ------
+        OverflowError
+            When a pixel could exceed 64 bits.
+        """
+        self._same_layout(other.layout)
+        self._make_room(other._bound)  # noqa: SLF001 - one of its own kind
+        planes = other._planes.shape[1]  # noqa: SLF001
+        starts = np.arange(self.layout.blocks + 1, dtype=np.int32)[None] * np.int32(planes)
+        flagged = np.zeros((1, self.layout.blocks), np.uint8)
+        _change(self._planes, np.array([other._planes.ctypes.data]), starts, flagged, True)  # noqa: SLF001
+        self._tail += other._tail  # noqa: SLF001
+        self.excluded += other.excluded
+        self.frames += other.frames
+
+    def to_sum(self, out: NDArray[np.uint64] | None = None) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
+        """Return the sum as integers, and how often each pixel was excluded.
 
         Parameters
         ----------
         out : ndarray of uint64, shape (rows, cols), optional
-            Memory to use again.
+            Memory to use again for the sum.
+
+        Returns
+        -------
+        data : ndarray of uint64, shape (rows, cols)
+        excluded : ndarray of uint32, shape (rows, cols)
+            The sum's own array, which changes with it.
         """
         out = np.empty(self.layout.shape, np.uint64) if out is None else out
         flat = out.reshape(-1)
         _read_out(self._planes, self.layout.block_pixels, self.layout.blocked_pixels, flat)
         flat[self.layout.blocked_pixels :] = self._tail
-        return out
+        return out, self.excluded

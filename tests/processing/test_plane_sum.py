@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from processing.accumulate import ExactSum
+from processing.bitplane import FrameScorer
+from processing.plane_layout import PlaneLayout
+from processing.plane_sum import PlaneSum
+
+SHAPE = (41, 67)
+
+
+@pytest.fixture(scope="module")
+def frames(wire):
+    """Frames of each type with flags and large counts, as arrays and read."""
+    made = {}
+    rng = np.random.default_rng(11)
+    for dtype in ("uint8", "uint16", "uint32"):
+        valid = (rng.random(SHAPE) > 0.1).astype(np.uint8)
+        top = np.iinfo(dtype).max
+        layout = PlaneLayout(valid, np.dtype(dtype), 1024)
+        scorer = FrameScorer(layout, np.arange(0))
+        arrays = []
+        for mean in (0.0, 0.02, 1.0, 30.0, 0.3, 2.0):
+            pixels = rng.poisson(mean, SHAPE).astype(dtype)
+            pixels[rng.random(SHAPE) < 0.01] = top - rng.integers(0, 4)
+            arrays.append(pixels)
+        spills = [scorer.read(wire.encode(pixels, block_bytes=1024)[1]) for pixels in arrays]
+        made[dtype] = (valid, layout, arrays, spills)
+    return made
+
+
+def same(planes, plain):
+    data, excluded = planes.to_sum()
+    np.testing.assert_array_equal(data, plain.data)
+    np.testing.assert_array_equal(excluded, plain.excluded)
+    assert planes.frames == plain.frames
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    dtype=st.sampled_from(["uint8", "uint16", "uint32"]),
+    picks=st.lists(st.integers(0, 5), max_size=40),
+    groups=st.lists(st.integers(1, 9), min_size=40, max_size=40),
+    workers=st.lists(st.integers(0, 2), min_size=40, max_size=40),
+)
+def test_order_grouping_and_workers_do_not_matter(frames, dtype, picks, groups, workers):
+    valid, layout, arrays, spills = frames[dtype]
+    plain = ExactSum(valid)
+    for pick in picks:
+        plain.add(arrays[pick])
+    sums = [PlaneSum(layout) for _ in range(3)]
+    position = 0
+    for group, worker in zip(groups, workers, strict=True):
+        sums[worker].add([spills[pick] for pick in picks[position : position + group]])
+        position += group
+    sums[0].merge(sums[1])
+    sums[0].merge(sums[2])
+    same(sums[0], plain)
+
+
+@settings(max_examples=40, deadline=None)
+@given(dtype=st.sampled_from(["uint8", "uint16", "uint32"]), picks=st.lists(st.integers(0, 5), max_size=20))
+def test_taking_out_undoes_adding(frames, dtype, picks):
+    valid, layout, arrays, spills = frames[dtype]
+    planes, plain = PlaneSum(layout), ExactSum(valid)
+    planes.add([spills[pick] for pick in picks])
+    for pick in picks:
+        plain.add(arrays[pick])
+    for pick in picks[::2]:
+        planes.subtract(spills[pick])
+        plain.subtract(arrays[pick])
+    same(planes, plain)
+
+
+def test_no_carry_vanishes_beyond_32_bits(wire):
+    pixels = np.full(SHAPE, 2**32 - 3, np.uint32)
+    layout = PlaneLayout(np.ones(SHAPE, np.uint8), pixels.dtype, 1024)
+    spill = FrameScorer(layout, np.arange(0)).read(wire.encode(pixels, block_bytes=1024)[1])
+    planes = PlaneSum(layout)
+    for _ in range(100):
+        planes.add([spill] * 7)
+    assert np.all(planes.to_sum()[0] == 700 * (2**32 - 3))
+
+
+def test_doubling_reaches_the_last_bit_and_goes_no_further(wire):
+    pixels = np.full((16, 24), 2**16 - 3, np.uint16)
+    layout = PlaneLayout(np.ones(pixels.shape, np.uint8), pixels.dtype, 256)
+    planes = PlaneSum(layout)
+    planes.add([FrameScorer(layout, np.arange(0)).read(wire.encode(pixels, block_bytes=256)[1])])
+    for doublings in range(1, 49):
+        planes.merge(planes)
+        assert int(planes.to_sum()[0].min()) == int(planes.to_sum()[0].max()) == (2**16 - 3) << doublings
+    with pytest.raises(OverflowError, match="must fit 64 bits"):
+        planes.merge(planes)
+    assert int(planes.to_sum()[0][0, 0]) == (2**16 - 3) << 48
+
+
+def test_nothing_is_taken_out_of_an_empty_sum(frames):
+    _, layout, _, spills = frames["uint16"]
+    with pytest.raises(ValueError, match="got 0 frames"):
+        PlaneSum(layout).subtract(spills[0])
+
+
+def test_another_layout_is_refused(frames):
+    with pytest.raises(ValueError, match="layout of the sum"):
+        PlaneSum(frames["uint16"][1]).add([frames["uint32"][3][0]])
+
+
+def test_the_sum_reads_out_into_memory_used_before(frames):
+    valid, layout, arrays, spills = frames["uint16"]
+    planes, plain = PlaneSum(layout), ExactSum(valid)
+    planes.add(spills)
+    for pixels in arrays:
+        plain.add(pixels)
+    out = np.full(SHAPE, 77, np.uint64)
+    assert planes.to_sum(out)[0] is out
+    np.testing.assert_array_equal(out, plain.data)
