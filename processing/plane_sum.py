@@ -222,22 +222,16 @@ class PlaneSum:
         self.excluded += other.excluded
         self.frames += other.frames
 
-    def to_sum(self, out: NDArray[np.uint64] | None = None) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
-        """Return the sum as integers, and how often each pixel was excluded.
+    def data(self, out: NDArray[np.uint64] | None = None) -> NDArray[np.uint64]:
+        """Return the sum as integers, shape (rows, cols).
 
         Parameters
         ----------
         out : ndarray of uint64, shape (rows, cols), optional
-            Memory to use again for the sum.
-
-        Returns
-        -------
-        data : ndarray of uint64, shape (rows, cols)
-        excluded : ndarray of uint32, shape (rows, cols)
-            The sum's own array, which changes with it.
+            Memory to use again.
         """
         out = np.empty(self.layout.shape, np.uint64) if out is None else out
         flat = out.reshape(-1)
         _read_out(self._planes, self.layout.block_pixels, self.layout.blocked_pixels, flat)
         flat[self.layout.blocked_pixels :] = self._tail
-        return out, self.excluded
+        return out
