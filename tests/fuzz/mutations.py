@@ -1,4 +1,4 @@
-"""Damage a message in every way bytes can go wrong between a detector and its reader; the same draws, the same damage."""
+"""Damage a message in every way bytes can go wrong on their way; the same draws, the same damage."""
 
 import random
 import re
