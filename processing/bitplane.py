@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from processing.accumulate import first_excluded_value
 from processing.frame import FrameScore
-from processing.lz4_planes import MARGIN, REASONS, decode_block, repeat_table
+from processing.lz4_planes import MARGIN, REASONS, decode_block, fill_hole, repeat_table
 from processing.memory_words import (
     LANE_BYTES,
     address_of,
@@ -60,9 +60,8 @@ def _set_flags_apart(block: int, row: int, planes: int, stride: int, mask: int, 
 
 
 @numba.njit(nogil=True)
-def _keep_planes(block: int, row: int, planes: int, stride: int, mask: int, out: int, counts: int) -> int:
+def _keep_planes(block: int, row: int, live: int, stride: int, mask: int, out: int, counts: int) -> int:
     """Write the masked planes up to the highest live one, add their population counts; return how many they are."""
-    live = planes
     while live and not _is_live(block + (live - 1) * row, mask, stride):
         live -= 1
     for plane in range(live):
@@ -76,18 +75,44 @@ def _keep_planes(block: int, row: int, planes: int, stride: int, mask: int, out:
 
 
 @numba.njit(nogil=True)
+def _highest(
+    block: int, row: int, planes: int, stride: int, mask: int, first: int, behind: int, table: int
+) -> int:
+    """Return below which plane the live ones lie, without looking at the planes that were left out if they are dead."""
+    while planes > behind:
+        if _is_live(block + (planes - 1) * row, mask, stride):
+            break
+        planes -= 1
+    if planes == behind and not _is_live(block + (first - 1) * row, mask, stride):
+        return first - 1
+    fill_hole(block, row, first, behind, table)
+    return planes
+
+
+@numba.njit(nogil=True)
 def _keep_block(
-    block: int, row: int, planes: int, stride: int, mask: int, scratch: int, out: int, counts: int
+    block: int,
+    row: int,
+    planes: int,
+    stride: int,
+    mask: int,
+    first: int,
+    behind: int,
+    table: int,
+    scratch: int,
+    out: int,
+    counts: int,
 ) -> tuple[int, bool]:
     """Keep a decoded block; return how many planes, of them the last one the flags when the second result says so."""
-    if _is_live(block + (planes - 1) * row, mask, stride):
+    highest = _highest(block, row, planes, stride, mask, first, behind, table) if behind else planes
+    if highest == planes and _is_live(block + (planes - 1) * row, mask, stride):
         flags, rest = scratch, scratch + stride
         if _set_flags_apart(block, row, planes, stride, mask, flags, rest):
             live = _keep_planes(block, row, planes, stride, rest, out, counts)
             for k in range(0, stride, LANE_BYTES):
                 store_lane(out + live * stride + k, load_lane(flags + k))
             return live + 1, True
-    return _keep_planes(block, row, planes, stride, mask, out, counts), False
+    return _keep_planes(block, row, highest, stride, mask, out, counts), False
 
 
 @numba.njit(nogil=True, cache=True)
@@ -137,11 +162,23 @@ def _read_blocks(
                     store_u8(copied + i, load_u8(position + i))
             row = size // planes
             period = row if row % LANE_BYTES == 0 else 0
-            fault = decode_block(source, source + length, decoded, size, period, address_of(table))
+            fault, first, behind = decode_block(
+                source, source + length, decoded, size, period, planes == 32, address_of(table)
+            )
             if fault:
                 return fault, block, length
             more, flags = _keep_block(
-                decoded, row, planes, stride, mask + block * stride, scratch, out + kept * stride, address_of(counts)
+                decoded,
+                row,
+                planes,
+                stride,
+                mask + block * stride,
+                first,
+                behind,
+                address_of(table),
+                scratch,
+                out + kept * stride,
+                address_of(counts),
             )
             kept += more
             flagged[block] = flags

@@ -130,7 +130,7 @@ def _lengthen(position: int, stop: int, length: int) -> tuple[int, int]:
 
 @numba.njit(nogil=True)
 def _repeats(position: int, before: int, stop: int, out: int, period: int, room: int) -> int:
-    """Return how often the sequences [before, position), which decoded to one plane, may be decoded once more at once.
+    """Return how often the sequences [before, position), which decoded to one plane, may be taken as decoded again.
 
     They are followed by themselves that often, and the plane that they made equals the one before it: since no offset
     in them reaches further back than a plane, each repetition makes that plane again.
@@ -150,7 +150,16 @@ def _repeats(position: int, before: int, stop: int, out: int, period: int, room:
 
 
 @numba.njit(nogil=True)
-def decode_block(position: int, stop: int, base: int, size: int, period: int, table: int) -> int:
+def fill_hole(base: int, period: int, first: int, behind: int, table: int) -> None:
+    """Write the planes [first, behind) of a block, which equal the one before them."""
+    for plane in range(first, behind):
+        _copy_match(base + plane * period, period, base + (plane + 1) * period, table)
+
+
+@numba.njit(nogil=True)
+def decode_block(
+    position: int, stop: int, base: int, size: int, period: int, repeats: bool, table: int
+) -> tuple[int, int, int]:
     """Decode one LZ4 block.
 
     Parameters
@@ -160,33 +169,44 @@ def decode_block(position: int, stop: int, base: int, size: int, period: int, ta
     base, size : int
         Address to decode to and exact number of decoded bytes; `MARGIN` bytes behind them are overwritten.
     period : int
-        Bytes of one plane when a run of equal planes shall be looked for: a multiple of 64. 0: do not look.
+        Bytes of one plane, a multiple of 64, when equal planes may be left out; 0: write all.
+    repeats : bool
+        Look for repeating compressed bytes too, which pays for 32 planes.
     table : int
         Address of `repeat_table`.
 
     Returns
     -------
-    int
+    fault : int
         0, or a key of `REASONS`. Whatever the bytes are, nothing outside of the two ranges is touched.
+    first, behind : int
+        Planes that were not written: each equals the one before `first`.
     """
     out, end = base, base + size
-    plane_end = base + period if period else _NEVER
+    lowest = base  # matches that start before need a closer look
+    first, behind = 0, 0
+    plane_end = base + period if period and repeats else _NEVER
     plane_out, plane_position, reach = base, position, 0
+    long = 3 * period if period else _NEVER
     while True:
         if out >= plane_end:  # the first sequence of another plane
             times = 0
             if out - plane_out == period and reach <= period and out - base >= 2 * period:
                 times = _repeats(position, plane_position, stop, out, period, end - out)
             if times:
-                _copy_match(out, period, out + times * period, table)
                 position += times * (position - plane_position)
+                first = (out - base) // period
+                behind = first + times - 1  # one plane is written, since what follows will repeat it
                 out += times * period
-                plane_end = _NEVER
+                lowest = base + behind * period
+                _copy_match(lowest, times * period, lowest + period, table)
+                _copy_match(lowest + period, period, out, table)
+                plane_end = long = _NEVER
             else:
                 plane_out, plane_position, reach = out, position, 0
-                plane_end = out + period - (out - base) % period
+                plane_end = base + ((out - base) // period + 1) * period
         if position >= stop:
-            return -1
+            return -1, 0, 0
         token = load_u8(position)
         position += 1
         literals = token >> 4
@@ -194,36 +214,55 @@ def decode_block(position: int, stop: int, base: int, size: int, period: int, ta
             position, literals = _lengthen(position, stop, literals)
         if out + literals > end - _LAST_MATCH or position + literals > stop - 3 - _MATCH_END:
             if position + literals != stop or out + literals > end:
-                return -2
+                return -2, 0, 0
             if literals:
                 _copy_literals(out, position, out + literals)
-            return 0 if out + literals == end else -6
+            return (0 if out + literals == end else -6), first, behind
         _copy_literals(out, position, out + literals)
         out += literals
         position += literals
         offset = load_u16(position)
         match = token & 15
-        more = load_u8(position + 2) if match == _LONG else 0  # without a jump, which would be hard to predict
+        more = load_u8(position + 2) if match == _LONG else 0
         position += 3 if match == _LONG else 2
         match += more
         if more == 255:
             position, match = _lengthen(position, stop, match)
         match += _MIN_MATCH
         if out + match > end - _MATCH_END or position > stop:
-            return -3
-        if out - offset < base:
-            return -4
+            return -3, 0, 0
         if offset == 0:
-            return -5
+            return -5, 0, 0
+        if out - offset < lowest:
+            if out - offset < base:
+                return -4, 0, 0
+            if behind and out - offset + match > base + first * period:
+                fill_hole(base, period, first, behind, table)
+                first, behind, lowest = 0, 0, base
+        if match >= long and period % offset == 0:
+            plane = (out - base + period - 1) // period + 1
+            last = (out - base + match) // period
+            if last > plane:  # leave the planes between out, and write what follows them
+                first, behind = plane, last
+                _copy_match(out, offset, base + plane * period, table)
+                out += match
+                lowest = base + behind * period
+                _copy_match(lowest, (behind - first + 1) * period, out, table)
+                plane_end = long = _NEVER
+                continue
         _copy_match(out, offset, out + match, table)
         reach = max(reach, offset)
         out += match
 
 
 @numba.njit(nogil=True, cache=True)
-def _decode(blob: NDArray[np.uint8], length: int, out: NDArray[np.uint8], size: int, period: int, table: int) -> int:
+def _decode(
+    blob: NDArray[np.uint8], length: int, out: NDArray[np.uint8], size: int, period: int, table: NDArray[np.uint8]
+) -> int:
     start, base = address_of(blob), address_of(out)
-    return decode_block(start, start + length, base, size, period, table)
+    fault, first, behind = decode_block(start, start + length, base, size, period, True, address_of(table))
+    fill_hole(base, period, first, behind, address_of(table))
+    return fault
 
 
 def decode_lz4(compressed: bytes, size: int, period: int = 0) -> bytes | str:
@@ -240,6 +279,5 @@ def decode_lz4(compressed: bytes, size: int, period: int = 0) -> bytes | str:
     blob = np.zeros(len(compressed) + MARGIN, np.uint8)
     blob[: len(compressed)] = np.frombuffer(compressed, np.uint8)
     out = np.zeros(size + MARGIN, np.uint8)
-    table = repeat_table()
-    fault = _decode(blob, len(compressed), out, size, period, table.ctypes.data)
+    fault = _decode(blob, len(compressed), out, size, period, repeat_table())
     return REASONS[fault] if fault else out[:size].tobytes()

@@ -1,0 +1,280 @@
+"""Our kernel against what users would take instead, in one run, interleaved, on one core.
+
+    python tests/benchmarks/bench_kernel.py [--rounds 9] [--frames 3] [--levels dense] [--types uint32]
+
+Frames are 4371 x 4150 with module gaps and 2000 bad pixels at the type's maximum, a beam stop and Poisson counts with a
+radial falloff. A route is everything from the compressed bytes to mask, total, chi^2 of the ring and the running sum;
+ours decides before it adds. Medians; times depend on the machine, so judge by the ratios. The last line is JSON.
+"""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # bitshuffle would use all cores
+
+import argparse
+import ctypes
+import json
+import platform
+import struct
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import bitshuffle
+import lz4.block
+import numba
+import numpy as np
+from dectris.compression import decompress
+
+from processing.bitplane import FrameScorer, PlaneSpill
+from processing.lz4_planes import decode_block, repeat_table
+from processing.mask import gap_mask
+from processing.memory_words import address_of
+from processing.plane_layout import PlaneLayout, lanes
+from processing.plane_sum import PlaneSum
+from processing.screen import ring_pixels
+
+try:  # not among our dependencies: measured where it is installed
+    import bslz4_to_sparse
+except ImportError:
+    bslz4_to_sparse = None
+
+SHAPE = (4371, 4150)
+CENTER = (2185.3, 2070.7)
+LEVELS = {"sparse": 9.0e4, "medium": 4.5e6, "dense": 7.3e7}
+BLOCK = 8192
+AT_ONCE = 8
+
+
+def static_mask() -> np.ndarray:
+    valid = gap_mask(SHAPE)
+    valid.reshape(-1)[np.random.default_rng(9).integers(0, valid.size, 2000)] = False
+    return valid.astype(np.uint8)
+
+
+def counts(photons: float, valid: np.ndarray, seed: int) -> np.ndarray:
+    """Return Poisson counts of an expectation that falls off with the radius."""
+    rows = np.arange(SHAPE[0])[:, None] - CENTER[0]
+    cols = np.arange(SHAPE[1])[None, :] - CENTER[1]
+    radius = np.sqrt(rows * rows + cols * cols)
+    expected = (1 + (radius / 120) ** 2) ** -0.83 * (1 + 0.3 * np.cos(radius / 9))
+    expected[radius < 28] = 0  # the beam stop
+    expected *= valid
+    return np.random.default_rng(seed).poisson(expected * (photons / expected.sum()))
+
+
+def compress(drawn: np.ndarray, valid: np.ndarray, dtype: str) -> bytes:
+    pixels = drawn.astype(dtype)
+    pixels[valid == 0] = np.iinfo(dtype).max
+    body = bitshuffle.compress_lz4(pixels.reshape(-1), BLOCK // pixels.itemsize).tobytes()
+    return struct.pack(">QI", pixels.nbytes, BLOCK) + body
+
+
+@numba.njit(nogil=True)
+def _fused(pixels, valid, limit, total):
+    found = np.uint64(0)
+    for i in range(pixels.size):
+        value = pixels[i]
+        if value < limit and valid[i]:
+            found += np.uint64(value)
+            total[i] += np.uint64(value)
+    return found
+
+
+@numba.njit(nogil=True)
+def _sparse_add(values, where, count, limit, total):
+    found = np.uint64(0)
+    for i in range(count):
+        if values[i] < limit:
+            found += np.uint64(values[i])
+            total[where[i]] += np.uint64(values[i])
+    return found
+
+
+@numba.njit(nogil=True)
+def _lz4_alone(blob, blocks, work, table, size, period, repeats):
+    position = address_of(blob) + 12
+    bad = 0
+    for _ in range(blocks):
+        length = 0
+        for i in range(4):
+            length = length << 8 | np.int64(blob[position - address_of(blob) + i])
+        position += 4
+        bad += decode_block(
+            position, position + length, address_of(work), size, period, repeats, address_of(table)
+        )[0]
+        position += length
+    return bad
+
+
+@numba.njit(nogil=True)
+def _liblz4_alone(function, blob, blocks, work, size):
+    position = 12
+    good = 0
+    for _ in range(blocks):
+        length = 0
+        for i in range(4):
+            length = length << 8 | np.int64(blob[position + i])
+        position += 4
+        good += function(blob[position:].ctypes, work.ctypes, length, size)
+        position += length
+    return good
+
+
+class Routes:
+    """The ways from compressed bytes to a verdict and a sum, with the memory each wants to keep."""
+
+    def __init__(self, valid: np.ndarray, dtype: str, blobs: list[bytes]) -> None:
+        self.blobs, self.dtype, self.flat = blobs, np.dtype(dtype), valid.reshape(-1)
+        self.ring = ring_pixels(valid, *CENTER, 28.6, 31.2)
+        self.limit = self.dtype.type(np.iinfo(dtype).max - 1)
+        self.good = self.flat != 0
+        self.total = np.zeros(valid.size, np.uint64)
+        self.layout = PlaneLayout(valid, self.dtype, BLOCK)
+        self.scorer = FrameScorer(self.layout, self.ring)
+        self.spills = [PlaneSpill(self.layout) for _ in range(AT_ONCE)]
+        self.sum = PlaneSum(self.layout)
+        self.work, self.table = lanes(1, 3 * BLOCK)[0], repeat_table()
+        self.next = 0
+        self.to_sparse = bslz4_to_sparse.chunk2sparse(valid, self.dtype) if bslz4_to_sparse else None
+
+    def blob(self) -> bytes:
+        self.next += 1
+        return self.blobs[self.next % len(self.blobs)]
+
+    def chi2(self, values: np.ndarray) -> float:
+        values = values[values < self.limit].astype(np.float64)
+        return float(((values - values.mean()) ** 2).sum() / values.mean()) if values.any() else 0.0
+
+    def ours(self) -> tuple[float, float]:
+        """Return seconds a frame of reading with its score, and of adding."""
+        start = time.perf_counter()
+        for spill in self.spills:
+            read = self.scorer.read(self.blob(), spill)
+            assert isinstance(read, PlaneSpill), read
+            read.score.chi2  # noqa: B018 - the decision
+        middle = time.perf_counter()
+        self.sum.add(self.spills)
+        end = time.perf_counter()
+        return (middle - start) / AT_ONCE, (end - middle) / AT_ONCE
+
+    def bitshuffle(self) -> None:
+        body = np.frombuffer(self.blob(), np.uint8)[12:]
+        pixels = bitshuffle.decompress_lz4(body, (self.flat.size,), self.dtype, BLOCK // self.dtype.itemsize)
+        _fused(pixels, self.flat, self.limit, self.total)
+        self.chi2(pixels[self.ring])
+
+    def dectris(self) -> None:
+        pixels = np.frombuffer(decompress(self.blob(), "bslz4", elem_size=self.dtype.itemsize), self.dtype)
+        counted = np.where((pixels < self.limit) & self.good, pixels, 0)
+        counted.sum(dtype=np.uint64)
+        self.total += counted
+        self.chi2(pixels[self.ring])
+
+    def sparse(self) -> None:
+        count, (values, where) = self.to_sparse(np.frombuffer(self.blob(), np.uint8), 0)
+        _sparse_add(values, where, count, self.limit, self.total)
+        self.chi2(self.total[self.ring])  # its ring would need a search: this is less work
+
+    def lz4_alone(self) -> None:
+        row, full = self.layout.stride, self.layout.full_blocks
+        blob = np.frombuffer(self.blob(), np.uint8)
+        assert _lz4_alone(blob, full, self.work, self.table, BLOCK, row, self.dtype.itemsize == 4) == 0
+
+    def liblz4_alone(self) -> None:
+        function = _liblz4()
+        full = self.layout.full_blocks
+        assert _liblz4_alone(function, np.frombuffer(self.blob(), np.uint8), full, self.work, BLOCK) == full * BLOCK
+
+
+def _liblz4() -> Callable[..., int]:
+    library = next(Path(lz4.block.__file__).parent.glob("_block*.so"))
+    function = ctypes.CDLL(str(library)).LZ4_decompress_safe
+    function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
+    function.restype = ctypes.c_int
+    return function
+
+
+def measure(routes: Routes, rounds: int) -> dict[str, float]:
+    """Return median milliseconds a frame of each route and stage."""
+    others = {"bitshuffle": routes.bitshuffle, "dectris": routes.dectris, "lz4_alone": routes.lz4_alone}
+    if bslz4_to_sparse is not None:
+        others["sparse"] = routes.sparse
+    try:
+        routes.liblz4_alone()
+        others["liblz4_alone"] = routes.liblz4_alone
+    except (AttributeError, StopIteration, OSError):
+        pass  # a build of lz4 that hides its symbols
+    seen: dict[str, list[float]] = {name: [] for name in ("read", "add", "ours", *others)}
+    for number in range(rounds + 1):
+        read, add = routes.ours()
+        taken = {"read": read, "add": add, "ours": read + add}
+        for name, route in others.items():
+            start = time.perf_counter()
+            route()
+            taken[name] = time.perf_counter() - start
+        if number:  # the first compiles and touches memory
+            for name, seconds in taken.items():
+                seen[name].append(seconds * 1e3)
+    return {name: round(float(np.median(values)), 2) for name, values in seen.items()}
+
+
+def two_threads(valid: np.ndarray, routes: Routes, rounds: int) -> float:
+    """Return how much faster two threads with a sum each are than one."""
+
+    def work(layout: PlaneLayout, count: int) -> None:
+        scorer, total = FrameScorer(layout, routes.ring), PlaneSum(layout)
+        spills = [PlaneSpill(layout) for _ in range(AT_ONCE)]
+        for _ in range(count):
+            for number, spill in enumerate(spills):
+                scorer.read(routes.blobs[number % len(routes.blobs)], spill)
+            total.add(spills)
+
+    def seconds(threads: int) -> float:
+        running = [threading.Thread(target=work, args=(routes.layout, rounds)) for _ in range(threads)]
+        start = time.perf_counter()
+        for thread in running:
+            thread.start()
+        for thread in running:
+            thread.join()
+        return time.perf_counter() - start
+
+    return round(2 * seconds(1) / seconds(2), 2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--frames", type=int, default=3, help="different frames a level")
+    parser.add_argument("--levels", nargs="+", default=list(LEVELS), choices=LEVELS)
+    parser.add_argument("--types", nargs="+", default=["uint32", "uint16"])
+    parser.add_argument("--threads", action="store_true", help="measure two threads too")
+    options = parser.parse_args()
+    valid = static_mask()
+    flags = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), "")
+    machine = {
+        "processor": platform.processor() or platform.machine(),
+        "avx512": sorted(flag for flag in flags.split() if flag.startswith("avx512")),
+    }
+    print(machine)
+    rows = []
+    for level in options.levels:
+        drawn = [counts(LEVELS[level], valid, seed) for seed in range(options.frames)]
+        for dtype in options.types:
+            blobs = [compress(one, valid, dtype) for one in drawn]
+            routes = Routes(valid, dtype, blobs)
+            row = {"level": level, "type": dtype, "MB": round(len(blobs[0]) / 1e6, 2)}
+            row |= measure(routes, options.rounds)
+            best = min(row[name] for name in ("bitshuffle", "dectris", "sparse") if name in row)
+            row["times_faster"] = round(best / row["ours"], 2)
+            row["spill_MB"] = round(routes.spills[0].nbytes / 1e6, 2)
+            if options.threads:
+                row["two_threads"] = two_threads(valid, routes, options.rounds)
+            print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+            rows.append(row)
+    print(json.dumps({"machine": machine, "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()
