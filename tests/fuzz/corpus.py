@@ -13,6 +13,7 @@ Parts = list[bytes]
 
 VECTORS = Path(__file__).parent.parent / "processing" / "vectors"
 _MANY = 1_000_000
+FINAL_SERIES = 424_242
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,16 @@ def read_messages(path: Path) -> list[Parts]:
 def vector_series(detail: str) -> list[Parts]:
     """Return the messages of a stream v1 vector as they are."""
     return read_messages(VECTORS / f"stream1_series_{detail}.msgs")
+
+
+def final_series() -> list[Parts]:
+    """Return a series of two frames with a number of its own, so that no stray image of the others waits for it."""
+
+    def renumbered(part: bytes) -> bytes:
+        found = json.loads(part) if part[:1] == b"{" else {}
+        return json.dumps({**found, "series": FINAL_SERIES}).encode() if "series" in found else part
+
+    return [[renumbered(part) for part in parts] for parts in vector_series("basic")]
 
 
 def all_series() -> list[GoodSeries]:

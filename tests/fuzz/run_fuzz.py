@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from corpus import GoodSeries, all_series, vector_series
+from corpus import GoodSeries, all_series, final_series
 from mutations import damage
 
 from processing.frame import EncodedFrame, Refusal, SeriesEnd, SeriesHeader
@@ -112,7 +112,7 @@ class Target:
 
     def finish(self) -> None:
         """Send a good series, and see that it is complete and its sum exact."""
-        for parts in vector_series("basic"):
+        for parts in final_series():
             self.feed(parts)
         self.look()
         series = self.pipeline.series
