@@ -135,7 +135,7 @@ def run(seed: int, start: int, stop: int, at: "c_longlong") -> Report:
     corpus, target, report = all_series(), Target(), Report()
     good = [parts for series in corpus for parts in series.messages()]
     target.finish()
-    warm, before = start + min(5000, (stop - start) // 4), resident_bytes()
+    warm, before = start + min(20_000, (stop - start) // 4), resident_bytes()
     for index in range(start, stop):
         at.value = index
         parts = message_of(index, seed, corpus, good)
