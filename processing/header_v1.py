@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from processing.frame import MAX_SERIES, PIXEL_TYPES, SeriesHeader
+from processing.frame import MAX_PIXELS, MAX_SERIES, PIXEL_TYPES, SeriesHeader
 from processing.header import Count, Finite, Positive, Side, believable_images, believable_shape, read_config
 
 Part = bytes | memoryview
@@ -87,7 +87,8 @@ class HeaderParts:
     def claims(self, part: Part) -> bool:
         """Whether a part that comes on its own is one of this header's."""
         if self._table is not None:
-            if len(part) == _table_bytes(self._table):
+            shape = _table_shape(self._table)
+            if shape and len(part) == 4 * shape[0] * shape[1]:
                 return True
             self._table = None  # its blob did not come
         found = read_json(part)
@@ -115,9 +116,9 @@ class HeaderParts:
         return not self._without_config or not Config.model_fields.keys().isdisjoint(found)
 
     def _take_mask(self, table: dict[str, Any], blob: Part) -> None:
-        if table.get("type") == "uint32" and len(blob) == _table_bytes(table):
-            width, height = table["shape"]
-            self._mask = np.frombuffer(blob, "<u4").reshape(height, width) == 0
+        shape = _table_shape(table)
+        if shape and table.get("type") == "uint32" and len(blob) == 4 * shape[0] * shape[1]:
+            self._mask = np.frombuffer(blob, "<u4").reshape(shape) == 0
         else:
             self._mask_remark = f"pixel mask must have the bytes it announces, got {len(blob)}; it is not used"
 
@@ -162,13 +163,13 @@ def _is_table(found: dict[str, Any]) -> bool:
     return isinstance(kind, str) and any(word in kind for word in _TABLES)
 
 
-def _table_bytes(table: dict[str, Any]) -> int:
-    """Return how many bytes a table of 4-byte values must have, 0 where its shape is none."""
+def _table_shape(table: dict[str, Any]) -> tuple[int, int] | None:
+    """Return (rows, columns) of a table of 4-byte values, None where its shape is none."""
     shape = table.get("shape")
     if not isinstance(shape, list) or len(shape) != 2:
-        return 0
-    width, height = (natural(side, 1 << 20) or 0 for side in shape)
-    return width * height * 4
+        return None
+    width, height = (natural(side, MAX_PIXELS) for side in shape)
+    return (height, width) if width and height else None
 
 
 def _images(config: Config) -> int | None:

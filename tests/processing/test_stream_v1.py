@@ -43,10 +43,14 @@ def test_a_full_header_carries_the_mask_with_zero_meaning_valid(wire):
     assert header.valid.sum() == 37 * 41 - 1
 
 
-def test_a_mask_that_lies_about_its_size_is_not_used(wire):
+@pytest.mark.parametrize("shape", [b"[4100,3700]", b"[0,0]", b'"bs16-lz4<"', b"[5]", b"null", b"[-4,-4]", b"[1e9,1]"])
+@pytest.mark.parametrize("size", [0, 64])
+def test_a_mask_that_lies_about_its_size_is_not_used(wire, shape, size):
     parts = wire.header(7, (37, 41), ntrigger=1)
-    parts += [b'{"htype":"dpixelmask-1.0","shape":[4100,3700],"type":"uint32"}', bytes(64)]
-    assert read_message(parts).valid is None
+    parts += [b'{"htype":"dpixelmask-1.0","shape":%b,"type":"uint32"}' % shape, bytes(size)]
+    header = read_message(parts)
+    assert header.valid is None
+    assert f"must have the bytes it announces, got {size}" in header.remarks[0]
 
 
 @pytest.mark.parametrize("detail", ["none", "basic", "all"])
