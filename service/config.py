@@ -98,10 +98,10 @@ class Reconstruction(_Section):
     background: Literal["azimuthal", "raw", "none"] = "azimuthal"
     negative: Literal["bins", "pixels"] = "bins"
     algorithm: Literal["hio", "ghio", "er"] = "hio"
-    seeds: int = Field(80, ge=1, le=10_000)
+    seeds: int = Field(100, ge=1, le=10_000)
     iterations: int = Field(1000, ge=1, le=1_000_000)
     generations: int = Field(10, ge=1, le=1000)
-    best_fraction: float = Field(0.2, gt=0, le=1, description="part of the seeds averaged into the image")
+    best_fraction: float = Field(0.3, gt=0, le=1, description="part of the seeds averaged into the image")
     beta: float = Field(0.9, gt=0, le=1, description="feedback of HIO")
     support_margin: float = Field(1.1, ge=0.5, le=3, description="radius of the support over the object's")
     start: Literal["phases", "rings"] = Field("phases", description="random phases, or one random sign a ring")

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from processing.snapshot import freeze, window_about
 from service.books import ErrorLog
 from service.imaging import ImagingError, ImagingJob, ImagingResult, run_imaging
@@ -18,6 +20,7 @@ from service.status import ReconstructionStatus
 from service.store import SeriesFile, write_series_file
 
 WINDOW_MARGIN_PX = 96
+_log = structlog.get_logger()
 
 
 def utc_now() -> str:
@@ -80,9 +83,10 @@ class Office:
         self._finals: deque[Folder] = deque()
         self._wanted: Folder | None = None
         self._write_lock = threading.Lock()
+        self._fresh = True
         self._threads = [
-            threading.Thread(target=self._image_loop, name="image", daemon=True),
-            threading.Thread(target=self._save_loop, name="save", daemon=True),
+            threading.Thread(target=self._survive, args=(self._image_turn,), name="image", daemon=True),
+            threading.Thread(target=self._survive, args=(self._save_turn,), name="save", daemon=True),
         ]
         self.current: Folder | None = None
         self.degraded: dict[str, str] = {}
@@ -149,23 +153,48 @@ class Office:
 
     # -- images ----------------------------------------------------------------------------------------------------
 
-    def _image_loop(self) -> None:
+    def _survive(self, turn: Callable[[], None]) -> None:
+        """Repeat `turn`; a fault of ours is told and costs one turn, never the thread."""
         while not self._stop.is_set():
-            with self._wake:
-                if not self._finals and self._wanted is None:
-                    self._wake.wait(0.5)
-                    continue
-                final = self._finals[0] if self._finals else None
-                wanted, self._wanted = self._wanted, None
-            folder = final or wanted
+            try:
+                turn()
+            except Exception as error:  # noqa: BLE001 - see above
+                self._tell(error)
+                self._stop.wait(0.5)
+
+    def _tell(self, error: Exception) -> None:
+        _log.exception("fault of the program")
+        sentence = f"{type(error).__name__}: {error}; please report it with the service's log"
+        self.degraded["program"] = f"files or images may be out of date: {sentence}"
+        self._errors.add("fault of the program", sentence)
+        self._changed()
+
+    def _image_turn(self) -> None:
+        with self._wake:
+            if not self._finals and self._wanted is None:
+                self._wake.wait(0.5)
+                return
+            final = self._finals[0] if self._finals else None
+            wanted, self._wanted = self._wanted, None
+        folder = final or wanted
+        try:
             if folder is not None:
                 self._image(folder, final=final is not None)
+        finally:
             if final is not None:
-                saved = self.save(final)
-                with self._wake:
-                    self._finals.popleft()
-                self._concluded(final.series, saved)
-                self._changed()
+                self._close(final)
+
+    def _close(self, final: Folder) -> None:
+        """Write the final file of a series and say so, whatever happens."""
+        try:
+            saved = self.save(final)
+        except Exception as error:  # noqa: BLE001 - the series must end in a named state
+            self._tell(error)
+            saved = False
+        with self._wake:
+            self._finals.popleft()
+        self._concluded(final.series, saved)
+        self._changed()
 
     def _image(self, folder: Folder, *, final: bool) -> None:
         with self._lock:
@@ -200,16 +229,15 @@ class Office:
 
     # -- files -----------------------------------------------------------------------------------------------------
 
-    def _save_loop(self) -> None:
-        first = True
-        while not self._stop.wait(1.0 if first else self._pause_s()):
-            folder = self.current
-            if folder is None or folder.series.ended or folder.series.accepted is None:
-                first = True
-                continue
-            if len(folder.series.ledger) > folder.durable_through:
-                self.save(folder)
-                first = False
+    def _save_turn(self) -> None:
+        if self._stop.wait(1.0 if self._fresh else self._pause_s()):
+            return
+        folder = self.current
+        if folder is None or folder.series.ended or folder.series.accepted is None:
+            self._fresh = True
+        elif len(folder.series.ledger) > folder.durable_through:
+            self.save(folder)
+            self._fresh = False
 
     def _pause_s(self) -> float:
         folder = self.current
@@ -240,6 +268,7 @@ class Office:
             finally:
                 folder.write_seconds = time.monotonic() - started
             self.degraded.pop("disk", None)
+            self.degraded.pop("program", None)
             folder.durable_through = rows
             self._changed()
             return True

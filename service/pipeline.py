@@ -4,12 +4,12 @@
 
     stage        does                                              file
     receive      bytes off the wire become a typed message         service/receive.py, processing/wire.py
-    decode       compressed bytes become pixels                    processing/decode.py
+    decode       compressed bytes stay in bit planes, or pixels    processing/read_frame.py, bitplane.py, decode.py
     screen       pixels become exact integers, then a verdict      processing/screen.py
-    accumulate   accepted and background frames are summed         service/series.py, processing/accumulate.py
+    accumulate   accepted and background frames are summed         service/series.py, processing/fast_sum.py
     snapshot     a copy of the sums that never changes             processing/snapshot.py
-    prepare      centre, background, symmetry, bins, amplitude     processing/prepare.py   (in a child process)
-    reconstruct  the amplitude becomes an image                    processing/phase.py     (in a child process)
+    prepare      centre, background, symmetry, bins, amplitude     processing/prepare.py      (in a child process)
+    reconstruct  the amplitude becomes an image                    processing/reconstruct.py (in a child process)
     publish      file, page, PVs                                   service/store.py, web.py, pvs.py
 
 This file computes nothing itself. `Pipeline` carries one frame to the sums; `service/live.py` calls the later stages.

@@ -172,6 +172,23 @@ def test_a_full_disk_is_said_and_summing_goes_on(service, detector, wire, monkey
     assert Path(status.result).exists()
 
 
+def test_a_fault_of_ours_ends_in_a_named_state_and_not_in_a_wait(service, detector, wire, monkeypatch):
+    def break_down(*_):
+        raise ZeroDivisionError("made by the test")
+
+    monkeypatch.setattr("service.office.write_series_file", break_down)
+    detector.send_multipart(wire.header(3, SHAPE, ntrigger=1))
+    detector.send_multipart(wire.image(np.ones(SHAPE, np.uint32), 3, 0))
+    detector.send_multipart(wire.end(3))
+    status = wait_for(service, "failed")
+    assert "made by the test" in status.degraded[0]
+    monkeypatch.undo()
+    detector.send_multipart(wire.header(4, SHAPE, ntrigger=1))
+    detector.send_multipart(wire.image(np.ones(SHAPE, np.uint32), 4, 0))
+    detector.send_multipart(wire.end(4))
+    assert Path(wait_for(service, "complete").result).exists()
+
+
 def test_stopping_drains_and_saves(service, detector, wire):
     detector.send_multipart(wire.header(3, SHAPE, ntrigger=9))
     for number in range(4):
