@@ -30,6 +30,8 @@ class LaneType(types.Type):
 
 
 lane = LaneType()
+Lane = Any
+"""A lane in the annotations of compiled functions."""
 
 
 @register_model(LaneType)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from processing.bitplane import PlaneSpill
 from processing.memory_words import (
+    Lane,
     LANE_BYTES,
     address_of,
     lane_and,
@@ -22,6 +23,7 @@ from processing.memory_words import (
     lane_of_bits,
     lane_or,
     lane_xor,
+    load_64,
     load_lane,
     load_u8,
     store_lane,
@@ -30,6 +32,8 @@ from processing.plane_layout import PlaneLayout, lanes
 
 _FIRST_PLANES = 16
 _MORE_PLANES = 8
+_AT_ONCE = 8
+_GROUP_CARRY = 3  # planes by which the sum of eight frames exceeds each
 _WORD_BITS = 64
 
 
@@ -44,6 +48,12 @@ def _ripple(total: int, stride: int, value: int, live: int) -> None:
         carry = lane_or(lane_and(old, more), lane_and(either, carry))
         total += stride
         value += stride
+    _end_carry(total, stride, carry)
+
+
+@numba.njit(nogil=True)
+def _end_carry(total: int, stride: int, carry: Lane) -> None:
+    """Carry on until nothing is left to carry."""
     while lane_any(carry):
         old = load_lane(total)
         store_lane(total, lane_xor(old, carry))
@@ -69,27 +79,103 @@ def _ripple_back(total: int, stride: int, value: int, live: int) -> None:
         total += stride
 
 
+@numba.njit(nogil=True)
+def _odd(a: Lane, b: Lane, c: Lane) -> Lane:
+    """Sum of a full adder."""
+    return lane_xor(lane_xor(a, b), c)
+
+
+@numba.njit(nogil=True)
+def _most(a: Lane, b: Lane, c: Lane) -> Lane:
+    """Carry of a full adder."""
+    return lane_or(lane_and(a, b), lane_and(lane_xor(a, b), c))
+
+
+@numba.njit(nogil=True)
+def _add_group(total: int, stride: int, sources: int, k: int, planes: int) -> None:
+    """Add eight frames to the sum's column of 512 pixels; `sources` holds the addresses of their planes, in eights.
+
+    Eight bits and a carry of up to 7 make up to 15: the lowest bit belongs to this plane, the other three are the next
+    carry. All of it stays in registers; the sum is read and written once.
+    """
+    ones, twos, fours, carry = lane_of(0), lane_of(0), lane_of(0), lane_of(0)
+    for _ in range(planes):
+        a, b, c = _at(sources, 0, k), _at(sources, 1, k), _at(sources, 2, k)
+        d, e, f = _at(sources, 3, k), _at(sources, 4, k), _at(sources, 5, k)
+        g, h = _at(sources, 6, k), _at(sources, 7, k)
+        left, middle, right = _odd(a, b, c), _odd(d, e, f), _odd(g, h, ones)
+        two_a, two_b, two_c = _most(a, b, c), _most(d, e, f), _most(g, h, ones)
+        bit, two_d = _odd(left, middle, right), _most(left, middle, right)
+        pair, four_a = _odd(two_a, two_b, two_c), _most(two_a, two_b, two_c)
+        ones, four_b = _odd(pair, two_d, twos), _most(pair, two_d, twos)
+        twos, fours = _odd(four_a, four_b, fours), _most(four_a, four_b, fours)
+        old = load_lane(total)
+        store_lane(total, _odd(old, bit, carry))
+        carry = _most(old, bit, carry)
+        total += stride
+        sources += _AT_ONCE * 8
+    for _ in range(_GROUP_CARRY):
+        old = load_lane(total)
+        store_lane(total, _odd(old, ones, carry))
+        carry = _most(old, ones, carry)
+        ones, twos, fours = twos, fours, lane_of(0)
+        total += stride
+    _end_carry(total, stride, carry)
+
+
+@numba.njit(nogil=True)
+def _at(sources: int, frame: int, k: int) -> Lane:
+    return load_lane(load_64(sources + frame * 8) + k)
+
+
 @numba.njit(nogil=True, cache=True)
-def _change(
+def _add(
     total: NDArray[np.uint8],
     frames: NDArray[np.int64],
     starts: NDArray[np.int32],
     flagged: NDArray[np.uint8],
-    add: bool,
+    nothing: NDArray[np.uint8],
 ) -> None:
-    """Add frames to, or subtract them from, all blocks: `frames` holds the addresses of their planes."""
+    """Add one frame or up to eight to all blocks: `frames` holds the addresses of their planes."""
+    planes, stride = total.shape[1], total.shape[2]
+    base = address_of(total)
+    count = frames.size
+    sources = np.empty((planes, _AT_ONCE), np.int64)
+    for block in range(total.shape[0]):
+        highest = 0
+        for i in range(count):
+            highest = max(highest, _live(starts, flagged, i, block))
+        if count == 1:
+            for k in range(0, stride, LANE_BYTES):
+                _ripple(base + k, stride, frames[0] + np.int64(starts[0, block]) * stride + k, highest)
+        elif highest:
+            sources[:highest] = address_of(nothing)
+            for i in range(count):
+                first = frames[i] + np.int64(starts[i, block]) * stride
+                for plane in range(_live(starts, flagged, i, block)):
+                    sources[plane, i] = first + plane * stride
+            for k in range(0, stride, LANE_BYTES):
+                _add_group(base + k, stride, address_of(sources), k, highest)
+        base += planes * stride
+
+
+@numba.njit(nogil=True)
+def _live(starts: NDArray[np.int32], flagged: NDArray[np.uint8], frame: int, block: int) -> int:
+    return np.int64(starts[frame, block + 1]) - np.int64(starts[frame, block]) - np.int64(flagged[frame, block])
+
+
+@numba.njit(nogil=True, cache=True)
+def _subtract(
+    total: NDArray[np.uint8], frame: int, starts: NDArray[np.int32], flagged: NDArray[np.uint8]
+) -> None:
+    """Take one frame out of all blocks."""
     planes, stride = total.shape[1], total.shape[2]
     base = address_of(total)
     for block in range(total.shape[0]):
+        first = np.int64(starts[block])
+        live = np.int64(starts[block + 1]) - first - flagged[block]
         for k in range(0, stride, LANE_BYTES):
-            for i in range(frames.size):
-                first = np.int64(starts[i, block])
-                live = np.int64(starts[i, block + 1]) - first - flagged[i, block]
-                value = frames[i] + first * stride + k
-                if add:
-                    _ripple(base + k, stride, value, live)
-                else:
-                    _ripple_back(base + k, stride, value, live)
+            _ripple_back(base + k, stride, frame + first * stride + k, live)
         base += planes * stride
 
 
@@ -139,6 +225,7 @@ class PlaneSum:
         self.excluded: NDArray[np.uint32] = np.zeros(layout.shape, np.uint32)
         self._planes = self._room(_FIRST_PLANES)
         self._tail: NDArray[np.uint64] = np.zeros(layout.tail_pixels, np.uint64)
+        self._nothing = lanes(1, layout.stride).reshape(-1)
         self._bound = 0  # no pixel can be larger
 
     def _room(self, planes: int) -> NDArray[np.uint8]:
@@ -158,7 +245,8 @@ class PlaneSum:
         OverflowError
             When a pixel could exceed 64 bits.
         """
-        self._make_room(sum((1 << spill.highest) - 1 for spill in spills))
+        largest = max((spill.highest for spill in spills), default=0)
+        self._make_room(sum((1 << spill.highest) - 1 for spill in spills), largest + _GROUP_CARRY)
         self._change(spills, +1)
 
     def subtract(self, spill: PlaneSpill) -> None:
@@ -173,10 +261,11 @@ class PlaneSum:
             raise ValueError("sum must hold a frame before one can be taken out, got 0 frames")
         self._change([spill], -1)
 
-    def _make_room(self, largest: int) -> None:
+    def _make_room(self, largest: int, touched: int = 0) -> None:
+        """Have planes for a growth by `largest`, and at least those that adding touches."""
         self._bound += largest
         planes = self._planes.shape[1]
-        needed = self._bound.bit_length()
+        needed = max(self._bound.bit_length(), touched)
         if needed > _WORD_BITS:
             self._bound -= largest
             raise OverflowError(f"sum must fit {_WORD_BITS} bits, got {self.frames} frames that may exceed them")
@@ -190,10 +279,16 @@ class PlaneSum:
             return
         for spill in spills:
             self._same_layout(spill.layout)
-        frames = np.array([spill.data.ctypes.data for spill in spills], np.int64)
-        starts = np.stack([spill.starts for spill in spills])
-        flagged = np.stack([spill.flagged for spill in spills])
-        _change(self._planes, frames, starts, flagged, sign > 0)
+        if sign > 0:
+            for i in range(0, len(spills), _AT_ONCE):
+                group = spills[i : i + _AT_ONCE]
+                frames = np.array([spill.data.ctypes.data for spill in group], np.int64)
+                starts = np.stack([spill.starts for spill in group])
+                flagged = np.stack([spill.flagged for spill in group])
+                _add(self._planes, frames, starts, flagged, self._nothing)
+        else:
+            (spill,) = spills
+            _subtract(self._planes, spill.data.ctypes.data, spill.starts, spill.flagged)
         for spill in spills:
             self._tail += spill.tail if sign > 0 else np.negative(spill.tail)
             if spill.excluded_pixels:
@@ -217,7 +312,7 @@ class PlaneSum:
         planes = other._planes.shape[1]  # noqa: SLF001
         starts = np.arange(self.layout.blocks + 1, dtype=np.int32)[None] * np.int32(planes)
         flagged = np.zeros((1, self.layout.blocks), np.uint8)
-        _change(self._planes, np.array([other._planes.ctypes.data]), starts, flagged, True)  # noqa: SLF001
+        _add(self._planes, np.array([other._planes.ctypes.data]), starts, flagged, self._nothing)  # noqa: SLF001
         self._tail += other._tail  # noqa: SLF001
         self.excluded += other.excluded
         self.frames += other.frames
