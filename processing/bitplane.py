@@ -8,207 +8,18 @@ integers.
 
 import struct
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from processing.accumulate import first_excluded_value
 from processing.frame import FrameScore
-from processing.lz4_planes import MARGIN, REASONS, decode_block, fill_hole, repeat_table
-from processing.memory_words import (
-    LANE_BYTES,
-    address_of,
-    lane_add,
-    lane_and,
-    lane_any,
-    lane_less,
-    lane_popcount,
-    load_lane,
-    load_u8,
-    store_lane,
-    store_u8,
-)
+from processing.lz4_planes import MARGIN, REASONS, repeat_table
+from processing.memory_words import LANE_BYTES
+from processing.plane_blocks import BAD_LENGTH, BEHIND, BEYOND, HEADER_BYTES, pick, read_blocks
 from processing.plane_layout import PlaneLayout, lanes
 
 _HEADER = struct.Struct(">QI")
-_HEADER_BYTES = _HEADER.size
 _DEFAULT_BLOCK_BYTES = 8192
-_BEYOND, _BAD_LENGTH, _BEHIND = 1, 2, 3
-
-
-@numba.njit(nogil=True)
-def _is_live(plane: int, mask: int, stride: int) -> bool:
-    for k in range(0, stride, LANE_BYTES):
-        if lane_any(lane_and(load_lane(plane + k), load_lane(mask + k))):
-            return True
-    return False
-
-
-@numba.njit(nogil=True)
-def _set_flags_apart(block: int, row: int, planes: int, stride: int, mask: int, flags: int, rest: int) -> bool:
-    """Write where a pixel stands at the maximum or one below (all planes but the lowest set), and the mask without."""
-    found = False
-    for k in range(0, stride, LANE_BYTES):
-        valid = load_lane(mask + k)
-        flagged = valid
-        for plane in range(1, planes):
-            flagged = lane_and(flagged, load_lane(block + plane * row + k))
-        found |= lane_any(flagged)
-        store_lane(flags + k, flagged)
-        store_lane(rest + k, lane_less(valid, flagged))
-    return found
-
-
-@numba.njit(nogil=True)
-def _keep_planes(block: int, row: int, live: int, stride: int, mask: int, out: int, counts: int) -> int:
-    """Write the masked planes up to the highest live one, add their population counts; return how many they are."""
-    while live and not _is_live(block + (live - 1) * row, mask, stride):
-        live -= 1
-    for plane in range(live):
-        source, count = block + plane * row, counts + plane * LANE_BYTES
-        for k in range(0, stride, LANE_BYTES):
-            bits = lane_and(load_lane(source + k), load_lane(mask + k))
-            store_lane(out + k, bits)
-            store_lane(count, lane_add(load_lane(count), lane_popcount(bits)))
-        out += stride
-    return live
-
-
-@numba.njit(nogil=True)
-def _highest(
-    block: int, row: int, planes: int, stride: int, mask: int, first: int, behind: int, table: int
-) -> int:
-    """Return below which plane the live ones lie, without looking at the planes that were left out if they are dead."""
-    while planes > behind:
-        if _is_live(block + (planes - 1) * row, mask, stride):
-            break
-        planes -= 1
-    if planes == behind and not _is_live(block + (first - 1) * row, mask, stride):
-        return first - 1
-    fill_hole(block, row, first, behind, table)
-    return planes
-
-
-@numba.njit(nogil=True)
-def _keep_block(
-    block: int,
-    row: int,
-    planes: int,
-    stride: int,
-    mask: int,
-    first: int,
-    behind: int,
-    table: int,
-    scratch: int,
-    out: int,
-    counts: int,
-) -> tuple[int, bool]:
-    """Keep a decoded block; return how many planes, of them the last one the flags when the second result says so."""
-    highest = _highest(block, row, planes, stride, mask, first, behind, table) if behind else planes
-    if highest == planes and _is_live(block + (planes - 1) * row, mask, stride):
-        flags, rest = scratch, scratch + stride
-        if _set_flags_apart(block, row, planes, stride, mask, flags, rest):
-            live = _keep_planes(block, row, planes, stride, rest, out, counts)
-            for k in range(0, stride, LANE_BYTES):
-                store_lane(out + live * stride + k, load_lane(flags + k))
-            return live + 1, True
-    return _keep_planes(block, row, highest, stride, mask, out, counts), False
-
-
-@numba.njit(nogil=True, cache=True)
-def _read_blocks(
-    blob: int,
-    blob_bytes: int,
-    tail_bytes: int,
-    block_bytes: int,
-    full_blocks: int,
-    last_bytes: int,
-    planes: int,
-    masks: NDArray[np.uint8],
-    occupied: NDArray[np.uint8],
-    work: NDArray[np.uint8],
-    table: NDArray[np.uint8],
-    data: NDArray[np.uint8],
-    starts: NDArray[np.int32],
-    flagged: NDArray[np.uint8],
-    counts: NDArray[np.uint64],
-) -> tuple[int, int, int]:
-    """Read all blocks of a frame; return 0 and how many planes were kept, or a fault, its block and a length."""
-    stride = masks.shape[1]
-    decoded, mask, out = address_of(work), address_of(masks), address_of(data)
-    scratch = decoded + block_bytes + stride + MARGIN
-    copied = scratch + 2 * stride
-    position, end = blob + _HEADER_BYTES, blob + blob_bytes
-    stop = end - tail_bytes
-    kept = 0
-    for block in range(occupied.size):
-        starts[block], flagged[block] = kept, 0
-        size = block_bytes if block < full_blocks else last_bytes
-        if position + 4 > stop:
-            return _BEYOND, block, 0
-        length = 0
-        for i in range(4):
-            length = length << 8 | load_u8(position + i)
-        if not 0 < length <= size + size // 255 + 16:
-            return _BAD_LENGTH, block, length
-        position += 4
-        if position + length > stop:
-            return _BEYOND, block, 0
-        if occupied[block]:
-            source = position
-            if position + length + MARGIN > end:  # copies of 64 bytes would read behind the message
-                source = copied
-                for i in range(length):
-                    store_u8(copied + i, load_u8(position + i))
-            row = size // planes
-            period = row if row % LANE_BYTES == 0 else 0
-            fault, first, behind = decode_block(
-                source, source + length, decoded, size, period, planes == 32, address_of(table)
-            )
-            if fault:
-                return fault, block, length
-            more, flags = _keep_block(
-                decoded,
-                row,
-                planes,
-                stride,
-                mask + block * stride,
-                first,
-                behind,
-                address_of(table),
-                scratch,
-                out + kept * stride,
-                address_of(counts),
-            )
-            kept += more
-            flagged[block] = flags
-        position += length
-    starts[occupied.size] = kept
-    return (0, kept, 0) if position == stop else (_BEHIND, 0, position - blob)
-
-
-@numba.njit(nogil=True, cache=True)
-def _pick(
-    data: NDArray[np.uint8],
-    starts: NDArray[np.int32],
-    flagged: NDArray[np.uint8],
-    block: NDArray[np.int64],
-    byte: NDArray[np.int64],
-    bit: NDArray[np.uint8],
-    values: NDArray[np.uint32],
-    counted: NDArray[np.bool_],
-) -> None:
-    """Read the values of single pixels from their planes."""
-    for i in range(block.size):
-        first, behind = starts[block[i]], starts[block[i] + 1]
-        counted[i] = True
-        if flagged[block[i]]:
-            behind -= 1
-            counted[i] = not (data[behind, byte[i]] >> bit[i]) & 1
-        value = 0
-        for plane in range(first, behind):
-            value |= ((np.int64(data[plane, byte[i]]) >> bit[i]) & 1) << (plane - first)
-        values[i] = value
 
 
 class PlaneSpill:
@@ -308,7 +119,7 @@ class FrameScorer:
         spill = spill or PlaneSpill(layout)
         source = np.frombuffer(blob, np.uint8)
         self._counts[:] = 0
-        fault, block, length = _read_blocks(
+        fault, block, length = read_blocks(
             source.ctypes.data,
             source.size,
             layout.tail_pixels * layout.dtype.itemsize,
@@ -342,15 +153,15 @@ class FrameScorer:
         values, counted = np.empty(self._order.size, np.uint32), np.empty(self._order.size, np.bool_)
         inside = self._block.size
         picked, good = np.empty(inside, np.uint32), np.empty(inside, np.bool_)
-        _pick(spill.data, spill.starts, spill.flagged, self._block, self._byte, self._bit, picked, good)
+        pick(spill.data, spill.starts, spill.flagged, self._block, self._byte, self._bit, picked, good)
         values[self._order] = np.concatenate([picked, spill.tail[self._tail].astype(np.uint32)])
         counted[self._order] = np.concatenate([good, ~spill.tail_flagged[self._tail]])
         return values, counted
 
     def _check_header(self, blob: bytes | memoryview) -> str:
         layout = self.layout
-        if len(blob) < _HEADER.size:
-            return f"bitshuffle data must have at least {_HEADER.size} bytes, got {len(blob)}"
+        if len(blob) < HEADER_BYTES:
+            return f"bitshuffle data must have at least {HEADER_BYTES} bytes, got {len(blob)}"
         claimed, block_bytes = _HEADER.unpack_from(blob)
         size = layout.shape[0] * layout.shape[1] * layout.dtype.itemsize
         if claimed == 0 and block_bytes == 0:  # some senders leave the header empty
@@ -362,11 +173,11 @@ class FrameScorer:
         return ""
 
     def _word(self, fault: int, block: int, length: int, size: int) -> str:
-        if fault == _BEYOND:
+        if fault == BEYOND:
             return f"block {block} of {self.layout.blocks} lies beyond the end of the data; the frame was cut"
-        if fault == _BAD_LENGTH:
+        if fault == BAD_LENGTH:
             return f"compressed length of block {block} must fit a block of its size, got {length}"
-        if fault == _BEHIND:
+        if fault == BEHIND:
             return f"blocks must fill the {size} bytes exactly, they end at {length}; the frame is damaged"
         return f"LZ4 block {block} cannot be decoded, {REASONS[fault]}; the frame is damaged"
 

@@ -157,7 +157,19 @@ def fill_hole(base: int, period: int, first: int, behind: int, table: int) -> No
 
 
 @numba.njit(nogil=True)
-def decode_block(
+def _write_behind_hole(base: int, period: int, first: int, behind: int, out: int, table: int) -> int:
+    """Write the plane `behind`, which what follows may repeat, and the bytes from there to `out`; return its address.
+
+    They repeat the plane before `first`, too.
+    """
+    plane = base + behind * period
+    _copy_match(plane, (behind - first + 1) * period, plane + period, table)
+    _copy_match(plane + period, period, out, table)
+    return plane
+
+
+@numba.njit(nogil=True)
+def decode_block(  # noqa: C901, PLR0912, PLR0915 - one loop over sequences, whose state is to stay in registers
     position: int, stop: int, base: int, size: int, period: int, repeats: bool, table: int
 ) -> tuple[int, int, int]:
     """Decode one LZ4 block.
@@ -180,27 +192,25 @@ def decode_block(
     fault : int
         0, or a key of `REASONS`. Whatever the bytes are, nothing outside of the two ranges is touched.
     first, behind : int
-        Planes that were not written: each equals the one before `first`.
+        Planes [first, behind) were not written: they equal the one before them (`fill_hole`).
     """
     out, end = base, base + size
-    lowest = base  # matches that start before need a closer look
     first, behind = 0, 0
+    lowest = base  # a match that starts before needs a closer look
     plane_end = base + period if period and repeats else _NEVER
     plane_out, plane_position, reach = base, position, 0
-    long = 3 * period if period else _NEVER
+    long = 4 * period if period else _NEVER
     while True:
         if out >= plane_end:  # the first sequence of another plane
             times = 0
             if out - plane_out == period and reach <= period and out - base >= 2 * period:
                 times = _repeats(position, plane_position, stop, out, period, end - out)
             if times:
-                position += times * (position - plane_position)
                 first = (out - base) // period
-                behind = first + times - 1  # one plane is written, since what follows will repeat it
+                behind = first + times - 1
+                position += times * (position - plane_position)
                 out += times * period
-                lowest = base + behind * period
-                _copy_match(lowest, times * period, lowest + period, table)
-                _copy_match(lowest + period, period, out, table)
+                lowest = _write_behind_hole(base, period, first, behind, out, table)
                 plane_end = long = _NEVER
             else:
                 plane_out, plane_position, reach = out, position, 0
@@ -223,8 +233,9 @@ def decode_block(
         position += literals
         offset = load_u16(position)
         match = token & 15
-        more = load_u8(position + 2) if match == _LONG else 0
-        position += 3 if match == _LONG else 2
+        is_long = (match + 1) >> 4  # 1 for `_LONG`, without a jump that nobody could predict
+        more = load_u8(position + 2) & -is_long
+        position += 2 + is_long
         match += more
         if more == 255:
             position, match = _lengthen(position, stop, match)
@@ -239,20 +250,17 @@ def decode_block(
             if behind and out - offset + match > base + first * period:
                 fill_hole(base, period, first, behind, table)
                 first, behind, lowest = 0, 0, base
-        if match >= long and period % offset == 0:
-            plane = (out - base + period - 1) // period + 1
-            last = (out - base + match) // period
-            if last > plane:  # leave the planes between out, and write what follows them
-                first, behind = plane, last
-                _copy_match(out, offset, base + plane * period, table)
-                out += match
-                lowest = base + behind * period
-                _copy_match(lowest, (behind - first + 1) * period, out, table)
-                plane_end = long = _NEVER
-                continue
-        _copy_match(out, offset, out + match, table)
         reach = max(reach, offset)
-        out += match
+        if match >= long and period % offset == 0:  # three whole planes at least, all equal
+            first = (out - base + period - 1) // period + 1
+            behind = (out - base + match) // period - 1
+            _copy_match(out, offset, base + first * period, table)
+            out += match
+            lowest = _write_behind_hole(base, period, first, behind, out, table)
+            plane_end = long = _NEVER
+        else:
+            _copy_match(out, offset, out + match, table)
+            out += match
 
 
 @numba.njit(nogil=True, cache=True)

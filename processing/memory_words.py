@@ -1,16 +1,18 @@
 """Loads, stores and 64-byte vectors on bare addresses, for kernels that must not write a decoded frame.
 
-numba's arrays cannot express an unaligned load of eight bytes or a vector of 512 bits. The intrinsics here are single
-LLVM instructions: on processors with AVX-512 a `lane` is one register, elsewhere LLVM splits it. Nothing is checked:
-the kernels that use them check every bound before.
+numba's arrays know neither an unaligned load of eight bytes nor a vector of 512 bits. Each function here is a handful
+of LLVM instructions: on processors with AVX-512 a `Lane` is one register, elsewhere LLVM splits it. Nothing is
+checked: the kernels check every bound before. Addresses and words are signed, since numba would mix signed and unsigned
+words to a float.
 
-Compiled callers are cached by the date of their own file only: after a change here remove ``__pycache__``.
+A compiled function is cached by the date of its own file, not of the files whose functions it calls: the kernels that
+are built on this file and on `processing.lz4_planes` hold a checksum of them (`tests/processing/test_lz4_planes.py`).
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
@@ -18,20 +20,24 @@ from numba.extending import intrinsic, models, register_model
 
 LANE_BYTES = 64
 
-_BYTE, _BIT, _WORD = ir.IntType(8), ir.IntType(1), ir.IntType(64)
-_WORDS, _BYTES = ir.VectorType(_WORD, 8), ir.VectorType(_BYTE, LANE_BYTES)
+Lane = Any
+"""A vector of eight 64-bit words, in the annotations of compiled functions."""
+
+_Function = Callable[..., Any]
+
+_BIT, _BYTE, _WORD = ir.IntType(1), ir.IntType(8), ir.IntType(64)
+_BITS, _BYTES, _WORDS = ir.VectorType(_BIT, 8), ir.VectorType(_BYTE, LANE_BYTES), ir.VectorType(_WORD, 8)
+_NO_WORDS = ir.Constant(_WORDS, [0] * 8)
 
 
 class LaneType(types.Type):
-    """Type of a vector of eight 64-bit words, only within compiled code."""
+    """numba's type of a `Lane`."""
 
     def __init__(self) -> None:
         super().__init__(name="Lane")
 
 
-lane = LaneType()
-Lane = Any
-"""A lane in the annotations of compiled functions."""
+_lane, _word, _nothing = LaneType(), types.int64, types.void
 
 
 @register_model(LaneType)
@@ -40,160 +46,163 @@ class _LaneModel(models.PrimitiveModel):
         super().__init__(manager, frontend_type, _WORDS)
 
 
+def _instruction(result: types.Type, *arguments: types.Type) -> Callable[[_Function], _Function]:
+    """Make a function of compiled code out of one that emits LLVM instructions with a builder and its arguments."""
+
+    def decorate(emit: _Function) -> _Function:
+        def lower(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
+            value = emit(builder, *values)
+            return context.get_dummy_value() if value is None else value
+
+        def define_one(_typing: Any, _first: Any) -> Any:
+            return result(*arguments), lower
+
+        def define_two(_typing: Any, _first: Any, _second: Any) -> Any:
+            return result(*arguments), lower
+
+        define = define_one if len(arguments) == 1 else define_two
+        define.__name__, define.__doc__ = emit.__name__, emit.__doc__
+        made: _Function = intrinsic(define)
+        return made
+
+    return decorate
+
+
 def _read(builder: Any, address: Any, kind: Any) -> Any:
     value = builder.load(builder.inttoptr(address, kind.as_pointer()))
     value.align = 1
     return value
 
 
-def _write(builder: Any, value: Any, address: Any) -> None:
+def _write(builder: Any, address: Any, value: Any) -> None:
     builder.store(value, builder.inttoptr(address, value.type.as_pointer())).align = 1
 
 
 @intrinsic
-def address_of(typing: Any, array: Any) -> Any:
-    """Return where an array's first byte lies, as a signed word: numba would mix an unsigned one to a float."""
+def _address_of(_typing: Any, array: Any) -> Any:
+    def lower(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.ptrtoint(context.make_array(signature.args[0])(context, builder, values[0]).data, _WORD)
 
-    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        return builder.ptrtoint(data, _WORD)
-
-    return types.int64(array), emit
+    return _word(array), lower
 
 
-def _loader(bits: int) -> Callable[[int], int]:
-    @intrinsic
-    def load(typing: Any, address: Any) -> Any:
-        def emit(_: Any, builder: Any, __: Any, args: Any) -> Any:
-            value = _read(builder, args[0], ir.IntType(bits))
-            return value if bits == 64 else builder.zext(value, _WORD)
-
-        return types.int64(types.int64), emit
-
-    return load
+address_of: _Function = _address_of
+"""Return where the first byte of an array lies."""
 
 
-load_u8, load_u16, load_64 = _loader(8), _loader(16), _loader(64)
+@_instruction(_word, _word)
+def load_u8(builder: Any, address: Any) -> Any:
+    """Return the byte at an address."""
+    return builder.zext(_read(builder, address, _BYTE), _WORD)
 
 
-@intrinsic
-def store_64(typing: Any, address: Any, word: Any) -> Any:
-    """Write eight bytes."""
-
-    def emit(context: Any, builder: Any, _: Any, args: Any) -> Any:
-        _write(builder, args[1], args[0])
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64), emit
+@_instruction(_word, _word)
+def load_u16(builder: Any, address: Any) -> Any:
+    """Return the two bytes at an address, little-endian."""
+    return builder.zext(_read(builder, address, ir.IntType(16)), _WORD)
 
 
-@intrinsic
-def store_u8(typing: Any, address: Any, byte: Any) -> Any:
+@_instruction(_word, _word)
+def load_64(builder: Any, address: Any) -> Any:
+    """Return the eight bytes at an address as a signed word."""
+    return _read(builder, address, _WORD)
+
+
+@_instruction(_nothing, _word, _word)
+def store_u8(builder: Any, address: Any, word: Any) -> None:
     """Write the lowest byte of a word."""
-
-    def emit(context: Any, builder: Any, _: Any, args: Any) -> Any:
-        _write(builder, builder.trunc(args[1], _BYTE), args[0])
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64), emit
+    _write(builder, address, builder.trunc(word, _BYTE))
 
 
-@intrinsic
-def load_lane(typing: Any, address: Any) -> Any:
+@_instruction(_nothing, _word, _word)
+def store_64(builder: Any, address: Any, word: Any) -> None:
+    """Write a word."""
+    _write(builder, address, word)
+
+
+@_instruction(_lane, _word)
+def load_lane(builder: Any, address: Any) -> Any:
     """Return the 64 bytes at an address."""
-
-    def emit(_: Any, builder: Any, __: Any, args: Any) -> Any:
-        return _read(builder, args[0], _WORDS)
-
-    return lane(types.int64), emit
+    return _read(builder, address, _WORDS)
 
 
-@intrinsic
-def store_lane(typing: Any, address: Any, value: Any) -> Any:
+@_instruction(_nothing, _word, _lane)
+def store_lane(builder: Any, address: Any, lane: Any) -> None:
     """Write 64 bytes."""
-
-    def emit(context: Any, builder: Any, _: Any, args: Any) -> Any:
-        _write(builder, args[1], args[0])
-        return context.get_dummy_value()
-
-    return types.void(types.int64, lane), emit
+    _write(builder, address, lane)
 
 
-@intrinsic
-def lane_of(typing: Any, word: Any) -> Any:
+def _repeat(builder: Any, word: Any) -> Any:
+    index = ir.IntType(32)
+    first = builder.insert_element(ir.Constant(_WORDS, ir.Undefined), word, ir.Constant(index, 0))
+    return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(index, 8), [0] * 8))
+
+
+@_instruction(_lane, _word)
+def lane_of(builder: Any, word: Any) -> Any:
     """Return a lane of eight equal words."""
-
-    def emit(_: Any, builder: Any, __: Any, args: Any) -> Any:
-        one = builder.insert_element(ir.Constant(_WORDS, ir.Undefined), args[0], ir.Constant(ir.IntType(32), 0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), 8), [0] * 8)
-        return builder.shuffle_vector(one, ir.Constant(_WORDS, ir.Undefined), zeros)
-
-    return lane(types.int64), emit
+    return _repeat(builder, word)
 
 
-def _binary(operation: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    @intrinsic
-    def apply(typing: Any, left: Any, right: Any) -> Any:
-        def emit(_: Any, builder: Any, __: Any, args: Any) -> Any:
-            return operation(builder, args[0], args[1])
-
-        return lane(lane, lane), emit
-
-    return apply
+@_instruction(_lane, _word, _word)
+def lane_of_bits(builder: Any, bits: Any, word: Any) -> Any:
+    """Return `word` in every element whose bit is set in the low byte of `bits`, 0 in the others."""
+    chosen = builder.bitcast(builder.trunc(bits, _BYTE), _BITS)
+    return builder.select(chosen, _repeat(builder, word), _NO_WORDS)
 
 
-lane_and = _binary(lambda builder, left, right: builder.and_(left, right))
-lane_or = _binary(lambda builder, left, right: builder.or_(left, right))
-lane_xor = _binary(lambda builder, left, right: builder.xor(left, right))
-lane_less = _binary(lambda builder, left, right: builder.and_(left, builder.not_(right)))  # left without right's bits
-lane_add = _binary(lambda builder, left, right: builder.add(left, right))
+@_instruction(_lane, _lane, _lane)
+def lane_and(builder: Any, left: Any, right: Any) -> Any:
+    """Return the bits set in both."""
+    return builder.and_(left, right)
 
 
-@intrinsic
-def lane_any(typing: Any, value: Any) -> Any:
+@_instruction(_lane, _lane, _lane)
+def lane_or(builder: Any, left: Any, right: Any) -> Any:
+    """Return the bits set in one or both."""
+    return builder.or_(left, right)
+
+
+@_instruction(_lane, _lane, _lane)
+def lane_xor(builder: Any, left: Any, right: Any) -> Any:
+    """Return the bits set in one only."""
+    return builder.xor(left, right)
+
+
+@_instruction(_lane, _lane, _lane)
+def lane_less(builder: Any, left: Any, right: Any) -> Any:
+    """Return the bits of `left` without those of `right`."""
+    return builder.and_(left, builder.not_(right))
+
+
+@_instruction(_lane, _lane, _lane)
+def lane_add(builder: Any, left: Any, right: Any) -> Any:
+    """Return the sums of the words."""
+    return builder.add(left, right)
+
+
+@_instruction(types.boolean, _lane)
+def lane_any(builder: Any, lane: Any) -> Any:
     """Return whether any bit is set."""
-
-    def emit(_: Any, builder: Any, __: Any, args: Any) -> Any:
-        words = builder.icmp_unsigned("!=", args[0], ir.Constant(_WORDS, [0] * 8))
-        return builder.icmp_unsigned("!=", builder.bitcast(words, _BYTE), ir.Constant(_BYTE, 0))
-
-    return types.boolean(lane), emit
+    words = builder.bitcast(builder.icmp_unsigned("!=", lane, _NO_WORDS), _BYTE)
+    return builder.icmp_unsigned("!=", words, ir.Constant(_BYTE, 0))
 
 
-@intrinsic
-def lane_popcount(typing: Any, value: Any) -> Any:
+@_instruction(_lane, _lane)
+def lane_popcount(builder: Any, lane: Any) -> Any:
     """Return the number of set bits of each word."""
-
-    def emit(_: Any, builder: Any, __: Any, args: Any) -> Any:
-        kind = ir.FunctionType(_WORDS, [_WORDS])
-        return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.ctpop.v8i64"), args)
-
-    return lane(lane), emit
+    count = ir.FunctionType(_WORDS, [_WORDS])
+    return builder.call(cgutils.get_or_insert_function(builder.module, count, "llvm.ctpop.v8i64"), [lane])
 
 
-@intrinsic
-def lane_of_bits(typing: Any, bits: Any, word: Any) -> Any:
-    """Return `word` in every element whose bit is set in the low byte of `bits`, zero in the others."""
-
-    def emit(context: Any, builder: Any, _: Any, args: Any) -> Any:
-        chosen = builder.bitcast(builder.trunc(args[0], _BYTE), ir.VectorType(_BIT, 8))
-        all_words = lane_of._defn(typing, word)[1](context, builder, None, [args[1]])  # noqa: SLF001
-        return builder.select(chosen, all_words, ir.Constant(_WORDS, [0] * 8))
-
-    return lane(types.int64, types.int64), emit
-
-
-@intrinsic
-def lane_pick_bytes(typing: Any, value: Any, index: Any) -> Any:
-    """Return byte ``index[i] % 64`` of `value` as byte i; one instruction of AVX-512 VBMI (`HAS_BYTE_PERMUTE`)."""
-
-    def emit(_: Any, builder: Any, __: Any, args: Any) -> Any:
-        kind = ir.FunctionType(_BYTES, [_BYTES, _BYTES])
-        permute = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.permvar.qi.512")
-        picked = builder.call(permute, [builder.bitcast(arg, _BYTES) for arg in args])
-        return builder.bitcast(picked, _WORDS)
-
-    return lane(lane, lane), emit
+@_instruction(_lane, _lane, _lane)
+def lane_pick_bytes(builder: Any, lane: Any, index: Any) -> Any:
+    """Return as byte i byte ``index[i] % 64`` of `lane`: one instruction of AVX-512 VBMI (`HAS_BYTE_PERMUTE`)."""
+    permute = ir.FunctionType(_BYTES, [_BYTES, _BYTES])
+    function = cgutils.get_or_insert_function(builder.module, permute, "llvm.x86.avx512.permvar.qi.512")
+    return builder.bitcast(
+        builder.call(function, [builder.bitcast(lane, _BYTES), builder.bitcast(index, _BYTES)]), _WORDS
+    )
 
 
 # what numba compiles for, which NUMBA_CPU_NAME and NUMBA_CPU_FEATURES may narrow

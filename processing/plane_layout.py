@@ -88,7 +88,7 @@ class PlaneLayout:
         if self.last_pixels:
             bits = np.packbits(valid[whole : whole + self.last_pixels], bitorder="little")
             self.masks[-1, : self.last_pixels // 8] = bits
-        self.occupied = self.masks.any(axis=1).astype(np.uint8)
+        self.occupied: NDArray[np.uint8] = np.asarray(self.masks.any(axis=1), np.uint8)
         self.tail_valid = valid[valid.size - self.tail_pixels :].copy()
         for array in (self.masks, self.occupied, self.tail_valid):
             array.flags.writeable = False

@@ -75,6 +75,35 @@ def test_a_frame_is_scored_and_kept_as_on_the_plain_way(wire, rows, cols, dtype,
     np.testing.assert_array_equal(planes.excluded, plain.excluded)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    dtype=st.sampled_from(TYPES),
+    mean=st.sampled_from([0.005, 0.25, 4.0]),
+    masked=st.booleans(),
+    gap=st.sampled_from(["max", "max - 1", "max - 2", "half", "odd"]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_gaps_whose_planes_repeat_are_scored_as_on_the_plain_way(wire, dtype, mean, masked, gap, seed):
+    rng = np.random.default_rng(seed)
+    pixels = rng.poisson(mean, (9, 4150)).astype(dtype)
+    top = int(np.iinfo(dtype).max)
+    value = {"max": top, "max - 1": top - 1, "max - 2": top - 2, "half": top // 2 + 1, "odd": top // 3}[gap]
+    valid = np.ones(pixels.shape, np.uint8)
+    for start in (1030, 2070, 3110):
+        pixels[:, start : start + 10] = value
+        valid[:, start : start + 10] = not masked
+    ring = np.flatnonzero(valid)[::13]
+    layout = PlaneLayout(valid, pixels.dtype)
+    spill = FrameScorer(layout, ring).read(wire.encode(pixels)[1])
+    assert spill.score == score(pixels, valid, ring)
+    planes, plain = PlaneSum(layout), ExactSum(valid)
+    planes.add([spill] * 3)
+    for _ in range(3):
+        plain.add(pixels)
+    np.testing.assert_array_equal(planes.data(), plain.data)
+    np.testing.assert_array_equal(planes.excluded, plain.excluded)
+
+
 def test_memory_used_again_keeps_nothing_of_the_frame_before(wire):
     rng = np.random.default_rng(5)
     valid = a_mask(rng, (70, 90))

@@ -2,6 +2,8 @@ import os
 import random
 import subprocess
 import sys
+import zlib
+from pathlib import Path
 
 import bitshuffle
 import lz4.block
@@ -10,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processing.lz4_planes import REASONS, decode_lz4
+from processing import lz4_planes, memory_words, plane_blocks, plane_sum
+from processing.lz4_planes import MARGIN, REASONS, decode_block, decode_lz4, repeat_table
 
 
 def reference(compressed, size):
@@ -25,20 +28,24 @@ def reference(compressed, size):
 def offsets_of(compressed):
     """The offsets of a block's sequences, as far as they can be read."""
     position, found = 0, []
+
+    def length(short):
+        nonlocal position
+        total, more = short, 255 if short == 15 else 0
+        while more == 255:
+            more = compressed[position]
+            position += 1
+            total += more
+        return total
+
     try:
         while True:
             token = compressed[position]
             position += 1
-            for length, last in ((token >> 4, False), (token & 15, True)):
-                if last:
-                    found.append(compressed[position] | compressed[position + 1] << 8)
-                    position += 2
-                extra = 255 if length == 15 else 0
-                while extra == 255:
-                    extra = compressed[position]
-                    position += 1
-                    length += extra
-                position += 0 if last else length
+            position += length(token >> 4)
+            found.append(compressed[position] | compressed[position + 1] << 8)
+            position += 2
+            length(token & 15)
     except IndexError:
         return found
 
@@ -183,6 +190,65 @@ def test_dead_planes_that_repeat_with_a_flaw_are_not_taken_for_equal():
         flawed[plane, 200] = 1
         compressed = lz4.block.compress(flawed.tobytes(), store_size=False)
         assert decode_lz4(compressed, flawed.size, 256) == flawed.tobytes()
+
+
+def holes(raw, planes, repeats=True):
+    """How many planes the decoder leaves out."""
+    compressed = np.frombuffer(lz4.block.compress(raw, store_size=False) + bytes(MARGIN), np.uint8)
+    out, table = np.zeros(len(raw) + MARGIN, np.uint8), repeat_table()
+    start, stop = compressed.ctypes.data, compressed.ctypes.data + compressed.size - MARGIN
+    base = out.ctypes.data
+    fault, first, behind = decode_block(start, stop, base, len(raw), len(raw) // planes, repeats, table.ctypes.data)
+    assert fault == 0
+    return behind - first
+
+
+def test_dead_planes_are_left_out():
+    rng = np.random.default_rng(4)
+    raw = np.zeros((32, 256), np.uint8)
+    raw[:, 130:132] = 255
+    raw[0] |= np.packbits(rng.random(2048) < 0.1)
+    assert holes(raw.tobytes(), 32) > 20
+    raw[2, 7] = 1
+    assert holes(raw.tobytes(), 32) > 20
+    assert holes(rng.bytes(8192), 32) == 0
+
+
+def sequence(literals, offset=0, match=0):
+    """One sequence of the block format; without an offset the last one."""
+
+    def more(length):
+        return b"" if length < 15 else b"\xff" * ((length - 15) // 255) + bytes([(length - 15) % 255])
+
+    token = bytes([min(len(literals), 15) << 4 | (min(match - 4, 15) if offset else 0)])
+    body = token + more(len(literals)) + literals
+    return body + (offset.to_bytes(2, "little") + more(match - 4) if offset else b"")
+
+
+@pytest.mark.parametrize("far", [40, 256, 300, 511, 520, 1000, 5 * 256 + 7, 20 * 256 + 5, 27 * 256, 29 * 256])
+@pytest.mark.parametrize("match", [4, 16, 100, 700])
+@pytest.mark.parametrize("offset", [256, 64, 2])
+def test_a_match_that_reaches_into_planes_left_out_finds_their_bytes(far, match, offset):
+    rng = np.random.default_rng(far + match)
+    plane = rng.bytes(256)
+    compressed = (
+        sequence(plane, offset, 28 * 256)
+        + sequence(rng.bytes(3), far, match)
+        + sequence(rng.bytes(2), far + 1, match)
+        + sequence(rng.bytes(300))
+    )
+    size = 29 * 256 + 5 + 2 * match + 300
+    expected = reference(compressed, size)
+    assert expected is not None
+    assert decode_lz4(compressed, size, 256) == expected
+
+
+@pytest.mark.parametrize(("module", "parts"), [(plane_blocks, [memory_words, lz4_planes]), (plane_sum, [memory_words])])
+def test_compiled_kernels_are_renewed_when_a_file_they_are_built_on_changes(module, parts):
+    found = 0
+    for part in parts:
+        found = zlib.crc32(Path(part.__file__).read_bytes(), found)
+    assert f"{module.BUILT_ON:#010x}" == f"{found:#010x}", "set BUILT_ON to the second number"
 
 
 def test_processors_without_a_byte_permutation_decode_the_same():

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from processing.accumulate import ExactSum
 from processing.bitplane import FrameScorer
 from processing.plane_layout import PlaneLayout
-from processing.plane_sum import PlaneSum
+from processing.plane_sum import PlaneSum, warm_up
 
 SHAPE = (41, 67)
 
@@ -116,3 +116,7 @@ def test_the_sum_reads_out_into_memory_used_before(frames):
     out = np.full(SHAPE, 77, np.uint64)
     assert planes.data(out) is out
     np.testing.assert_array_equal(out, plain.data)
+
+
+def test_warming_up_sums_a_photon():
+    warm_up()
