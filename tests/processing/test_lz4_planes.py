@@ -42,7 +42,8 @@ def offsets_of(compressed):
         while True:
             token = compressed[position]
             position += 1
-            position += length(token >> 4)
+            literals = length(token >> 4)
+            position += literals
             found.append(compressed[position] | compressed[position + 1] << 8)
             position += 2
             length(token & 15)
