@@ -11,6 +11,7 @@ from processing.accumulate import ExactSum
 from processing.bitplane import FrameScorer, PlaneSpill
 from processing.decode import decode
 from processing.frame import EncodedFrame, Refusal
+from processing.mask import gap_mask
 from processing.plane_layout import PlaneLayout
 from processing.plane_sum import PlaneSum
 from processing.screen import score
@@ -132,6 +133,23 @@ def test_every_bitshuffle_vector_scores_as_on_the_plain_way(vector_folder):
         assert spill.score == score(decode(frame, shape), valid, ring), entry["file"]
         seen += 1
     assert seen >= 6
+
+
+def test_a_frame_of_a_real_detector_is_scored_and_summed_as_on_the_plain_way(captured):
+    blob, shape = captured("frame_sample").read_bytes(), (4362, 4148)
+    frame = EncodedFrame(series=1, frame=0, shape=shape, pixel_type="uint16", encoding="bs16-lz4<", blob=blob)
+    pixels = decode(frame, shape)
+    valid = gap_mask(shape).astype(np.uint8)
+    ring = np.flatnonzero(valid)[::1000]
+    layout = PlaneLayout(valid, pixels.dtype)
+    spill = FrameScorer(layout, ring).read(blob)
+    assert spill.score == score(pixels, valid, ring)
+    planes, plain = PlaneSum(layout), ExactSum(valid)
+    planes.add([spill, spill])
+    plain.add(pixels)
+    plain.add(pixels)
+    np.testing.assert_array_equal(planes.data(), plain.data)
+    np.testing.assert_array_equal(planes.excluded, plain.excluded)
 
 
 def test_a_total_beyond_32_bits_is_exact(wire):
