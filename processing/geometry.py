@@ -148,6 +148,4 @@ def thomson_photons(
         Expected counts, of the shape of `amplitude_electrons`.
     """
     r_e_m = 2.8179403262e-15
-    return (
-        particles * flux_per_m2_s * exposure_s * transmission * r_e_m**2 * solid_angle_sr * amplitude_electrons**2
-    )
+    return particles * flux_per_m2_s * exposure_s * transmission * r_e_m**2 * solid_angle_sr * amplitude_electrons**2

@@ -25,7 +25,7 @@ def main(folder: Path, seed: int, void: list[int]) -> None:
         names = beamline_names(Settings(), detector="eig1m", live_prefix=live.ready["prefix"])
         session = build_session(names, data_source="filewriter")
         detector, service = session["eig1m"], session["live"]
-        plan = session["ensemble_scan"]([detector, service], session["stage"], -90, 90, -90, 90, 20, 2.0, margin=15.0)
+        plan = session["ensemble_scan"]([detector, service], session["stage"], -90, 90, -90, 90, 20, 2.0, margin=40.0)
         session["RE"](plan)
         series = int(detector.series.get())
         for frame in void:
