@@ -16,6 +16,9 @@ def test_a_program_that_says_ready_is_handed_over(tmp_path):
     running = start("thing", program("print('more', flush=True)", "sys.stdin.read()"), tmp_path / "log", 10.0)
     assert running.ready == {"ready": True, "port": 7}
     assert running.alive
+    deadline = time.monotonic() + 10
+    while running.lines != ["first words", "more"] and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert running.stop(5.0) == -15
     assert not running.alive
     assert running.lines == ["first words", "more"]
