@@ -116,6 +116,7 @@ def _of_stream2(wrapped: str) -> GoodSeries:
         return lambda number: write({**entries, "image_id": number})
 
     images = [read(f"image_u{bits}") for bits in (8, 16, 32)]
+    images += [{**entries, "data": {"threshold_1": entries["data"]["threshold_2"]}} for entries in images]  # raw
     for name in ("blockall", "block1024"):
         blob = (VECTORS / f"lz4_hdf5_u32_37x41_{name}.bin").read_bytes()
         array = cbor2.CBORTag(40, [[37, 41], cbor2.CBORTag(70, cbor2.CBORTag(56500, ["lz4", 0, blob]))])
