@@ -119,7 +119,8 @@ def _confusion(entry: h5py.Group, books: dict[str, Any]) -> tuple[dict[tuple[str
 
 def _label_rows(confusion: dict[tuple[str, str], int], clear: Counter[tuple[str, str]]) -> list[Row]:
     good = sum(count for (label, _), count in confusion.items() if label == "accepted")
-    lost = good - confusion.get(("accepted", "accepted"), 0)
+    # what the scan itself declared void is repeated, not lost
+    lost = good - sum(confusion.get(("accepted", found), 0) for found in ("accepted", "gated"))
     dirty = sum(count for (label, _), count in clear.items() if label in _CONTAMINANTS)
     kept = sum(count for (label, found), count in clear.items() if label in _CONTAMINANTS and found == "accepted")
     return [

@@ -1,5 +1,7 @@
 """Starting and ending our own programs."""
 
+import time
+
 import pytest
 
 from service.errors import NotReachedError
