@@ -88,6 +88,8 @@ class FrameReader:
         if frame.encoding != f"bs{np.dtype(frame.pixel_type).itemsize * 8}-lz4<" or len(frame.blob) < _HEADER.size:
             return None
         claimed, block_bytes = _HEADER.unpack_from(frame.blob)
+        if claimed not in (0, self._valid.size * np.dtype(frame.pixel_type).itemsize):
+            return None  # damaged: the plain way says how, and no layout is made of its claims
         key = (frame.pixel_type, block_bytes if claimed else _DEFAULT_BLOCK_BYTES)
         with self._lock:
             if key not in self._layouts and len(self._layouts) < _MOST_LAYOUTS:

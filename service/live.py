@@ -10,6 +10,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from processing import plane_sum
 from processing.accumulate import ExactSum
 from processing.decode import decode
 from processing.frame import EncodedFrame, Refusal
@@ -75,9 +76,11 @@ def warm_up() -> None:
     valid = np.ones((4, 4), np.uint8)
     for dtype in (np.uint8, np.uint16, np.uint32):
         pixels = np.ones((4, 4), dtype)
+        pixels.flags.writeable = False  # as real frames come
         score(pixels, valid, np.arange(2))
         ExactSum(valid).add(pixels)
     preview.warm_up()
+    plane_sum.warm_up()
 
 
 class LiveService:
