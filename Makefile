@@ -25,7 +25,7 @@ demo: $(READY) ## the whole beamline, simulated: scan, live sum, image, report
 	$(BIN)/xedm demo --no-browser
 
 test: $(READY) ## unit tests and the whole-way test, under five minutes
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(READY) ## lint, format, types, import rules
 	$(BIN)/ruff check .

@@ -8,18 +8,19 @@ lengths, raw where the length is the block's own. A last letter ``T`` means colu
 
 import re
 import struct
+from collections.abc import Iterator
 
+import bitshuffle
 import lz4.block
 import numba
 import numpy as np
-from dectris.compression import decompress
 from numpy.typing import NDArray
 
 from processing.frame import EncodedFrame, Refusal
 
 _ENCODING = re.compile(r"^(?:(?:bs(8|16|32))?-?(lz4)?|(lz4hdf5))([<>])?(T)?$")
 _DEFAULT_BLOCK_BYTES = 8192
-_HEADER = struct.Struct(">QI")
+_HEADER, _LENGTH = struct.Struct(">QI"), struct.Struct(">I")
 _LZ4_MAX_RATIO = 255
 _BEYOND, _BAD_LENGTH = 1, 2
 # With its types given, the loop is compiled (or taken from the cache) before the first frame comes.
@@ -89,13 +90,12 @@ def _bare_lz4(blob: bytes | memoryview, size: int) -> bytes | str:
         return f"LZ4 block does not decode to {size} bytes ({error}); the frame is damaged"
 
 
-def _bitshuffle_lz4(blob: bytes | memoryview, size: int, item_bytes: int) -> bytes | str:
+def _bitshuffle_lz4(blob: bytes | memoryview, size: int, item_bytes: int) -> memoryview | str:
     if len(blob) < _HEADER.size:
         return f"bitshuffle data must have at least {_HEADER.size} bytes, got {len(blob)}"
     claimed, block_bytes = _HEADER.unpack_from(blob)
     if claimed == 0 and block_bytes == 0:  # some senders leave the header empty
         block_bytes = _DEFAULT_BLOCK_BYTES
-        blob = _HEADER.pack(size, block_bytes) + bytes(blob[_HEADER.size :])
     elif claimed != size:
         return f"bitshuffle header must announce {size} bytes, got {claimed}"
     if block_bytes == 0 or block_bytes % (8 * item_bytes) or block_bytes > 1 << 24:
@@ -103,10 +103,13 @@ def _bitshuffle_lz4(blob: bytes | memoryview, size: int, item_bytes: int) -> byt
     reason = _walk_blocks(blob, size, item_bytes, block_bytes)
     if reason:
         return reason
+    blocks = np.frombuffer(blob, np.uint8)[_HEADER.size :]
+    dtype, elements = np.dtype(f"u{item_bytes}"), size // item_bytes
     try:
-        return decompress(blob, "bslz4", elem_size=item_bytes)
-    except (ValueError, RuntimeError, MemoryError) as error:
+        pixels = bitshuffle.decompress_lz4(blocks, (elements,), dtype, block_bytes // item_bytes)
+    except Exception as error:  # noqa: BLE001 - the library raises nothing more special
         return f"bitshuffle blocks do not decode ({error}); the frame is damaged"
+    return memoryview(pixels).cast("B")
 
 
 def _hdf5_lz4(blob: bytes | memoryview, size: int) -> bytes | str:
@@ -122,9 +125,21 @@ def _hdf5_lz4(blob: bytes | memoryview, size: int) -> bytes | str:
     if reason:
         return reason
     try:
-        return decompress(blob, "lz4")
-    except (ValueError, RuntimeError, MemoryError) as error:
+        return b"".join(_hdf5_blocks(blob, full, last_bytes, block_bytes))
+    except (lz4.block.LZ4BlockError, ValueError) as error:
         return f"LZ4 blocks do not decode ({error}); the frame is damaged"
+
+
+def _hdf5_blocks(blob: bytes | memoryview, full: int, last_bytes: int, block_bytes: int) -> Iterator[bytes]:
+    """Decode block after block; a length that is the block's own means that it was stored as it is."""
+    position = _HEADER.size
+    for block in range(full + (last_bytes > 0)):
+        (length,) = _LENGTH.unpack_from(blob, position)
+        position += _LENGTH.size
+        size = block_bytes if block < full else last_bytes
+        stored = bytes(blob[position : position + length])
+        yield stored if length == size else lz4.block.decompress(stored, uncompressed_size=size)
+        position += length
 
 
 def _walk_blocks(blob: bytes | memoryview, size: int, item_bytes: int, block_bytes: int) -> str:

@@ -20,7 +20,7 @@ STEP_UM = 10.0
 EXPOSURE_S = {"au-sio2": 10.0, "nv-lp": 1.0}
 """The paper exposed au-sio2 for 60 s; a sixth of it is enough here and keeps the demonstration short."""
 DIAMETER_M = {"au-sio2": 55e-9, "nv-lp": 19e-9}
-SPEED = {("eig1m", "au-sio2"): 100.0, ("eig16m", "au-sio2"): 30.0, ("eig1m", "nv-lp"): 20.0, ("eig16m", "nv-lp"): 5.0}
+SPEED = {("eig1m", "au-sio2"): 200.0, ("eig16m", "au-sio2"): 30.0, ("eig1m", "nv-lp"): 20.0, ("eig16m", "nv-lp"): 5.0}
 GATE_LATENCY_S = 0.1
 """What the session needs at most between looking at the countdown and the trigger, real seconds; the gate keeps so much
 more free before an injection, since simulated seconds pass faster."""

@@ -10,6 +10,8 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import bitshuffle
+import h5py
+import hdf5plugin
 import lz4.block
 import numpy as np
 import pytest
@@ -26,6 +28,14 @@ def encode(pixels: np.ndarray, encoding: str = "bslz4", block_bytes: int = 8192)
     if encoding == "lz4":
         return "lz4<", lz4.block.compress(pixels.tobytes(), store_size=False)
     return "<", pixels.tobytes()
+
+
+def decode_bslz4(blob: bytes, shape: tuple[int, int], dtype: str) -> np.ndarray:
+    """Return the pixels as the HDF5 filter sees them."""
+    with h5py.File("memory", "w", driver="core", backing_store=False) as file:
+        data = file.create_dataset("data", shape, dtype, chunks=shape, **hdf5plugin.Bitshuffle(cname="lz4"))
+        data.id.write_direct_chunk((0, 0), blob)
+        return data[()]
 
 
 def image_parts(pixels: np.ndarray, series: int, frame: int, encoding: str = "bslz4") -> list[bytes]:
@@ -78,9 +88,16 @@ class Wire:
     """The functions above, as a fixture, since tests are not a package."""
 
     encode = staticmethod(encode)
+    decode_bslz4 = staticmethod(decode_bslz4)
     image = staticmethod(image_parts)
     header = staticmethod(header_parts)
     end = staticmethod(end_parts)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files first that run whole scans: the other worker does the many quick ones meanwhile."""
+    long = ("test_whole_way.py", "test_ensemble_scan.py", "test_session.py", "test_reconstruct.py")
+    items.sort(key=lambda item: long.index(item.path.name) if item.path.name in long else len(long))
 
 
 @pytest.fixture(scope="session")

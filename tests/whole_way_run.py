@@ -16,7 +16,7 @@ SPEED = 100.0
 
 
 def main(folder: Path, seed: int, void: list[int]) -> None:
-    """Scan 10 x 10 points over all there is on the membrane; some frames sent twice, some points void."""
+    """Scan 8 x 8 points over all there is on the membrane; some frames sent twice, some points void."""
     settings = ["reconstruction.enabled=false", "stream.drain_s=1"]
     sim = start_sim(folder, speed=SPEED, seed=seed, truth=folder / "truth", faults=["duplicate:0.1"])
     live = start_live(folder, stream=sim.ready["stream"], settings=settings)
@@ -25,7 +25,7 @@ def main(folder: Path, seed: int, void: list[int]) -> None:
         names = beamline_names(Settings(), detector="eig1m", live_prefix=live.ready["prefix"])
         session = build_session(names, data_source="filewriter")
         detector, service = session["eig1m"], session["live"]
-        plan = session["ensemble_scan"]([detector, service], session["stage"], -90, 90, -90, 90, 20, 2.0, margin=40.0)
+        plan = session["ensemble_scan"]([detector, service], session["stage"], -84, 84, -84, 84, 24, 2.0, margin=40.0)
         session["RE"](plan)
         series = int(detector.series.get())
         for frame in void:

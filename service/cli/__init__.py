@@ -1,5 +1,6 @@
 """The command `xedm`: one file a subcommand, each light to import so that help is quick."""
 
+import os
 import sys
 
 import typer
@@ -26,6 +27,8 @@ app.command()(reconstruct.reconstruct)
 
 def main() -> None:
     """Run the command line; a user's mistake is a sentence and an exit code, never a traceback."""
+    # Before bitshuffle is imported: our own threads work side by side, each on one core.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         app()
     except UserError as error:

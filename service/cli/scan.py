@@ -34,6 +34,9 @@ def scan(
     seed: Annotated[int, typer.Option(help="with --sim: repeats a run exactly")] = 0,
     http: Annotated[int, typer.Option(help="with --sim: port of the live page, 0: a free one")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line instead of text")] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="with --sim: section.key=value for the service, may be repeated")
+    ] = None,
 ) -> None:
     """Scan a membrane, one exposure a point, and say what came of it.
 
@@ -44,7 +47,8 @@ def scan(
     rectangle = (x, y, exposure)
     check_rectangle(*rectangle)
     if sim:
-        code = _simulated(output, rectangle, as_json, http, detector=detector, sample=sample, speed=speed, seed=seed)
+        simulation = {"detector": detector, "sample": sample, "speed": speed, "seed": seed}
+        code = _simulated(output, rectangle, as_json, http, set_ or [], **simulation)
     else:
         code = _real(config, output, rectangle, as_json)
     raise typer.Exit(code)
@@ -71,14 +75,16 @@ def check_rectangle(x: tuple[float, float, float], y: tuple[float, float, float]
 Rectangle = tuple[tuple[float, float, float], tuple[float, float, float], float]
 
 
-def _simulated(output: Path, rectangle: Rectangle, as_json: bool, http: int, **simulation: Any) -> int:
+def _simulated(
+    output: Path, rectangle: Rectangle, as_json: bool, http: int, pairs: list[str], **simulation: Any
+) -> int:
     from service.config import Settings
     from service.processes import start_live, start_sim
     from service.session import beamline_names, close_channels, point_at
 
     beamline = start_sim(output, **simulation)
     try:
-        live = start_live(output, stream=beamline.ready["stream"], http=http)
+        live = start_live(output, stream=beamline.ready["stream"], http=http, settings=pairs)
         try:
             point_at(beamline, live)
             names = beamline_names(Settings(), detector=simulation["detector"], live_prefix=live.ready["prefix"])

@@ -110,9 +110,7 @@ def test_arm_once_and_trigger_point_by_point(tmp_path):
     run(scenario())
 
 
-def test_frames_on_the_wire_add_up_to_the_truth(tmp_path):
-    import dectris.compression
-
+def test_frames_on_the_wire_add_up_to_the_truth(tmp_path, wire):
     async def scenario():
         async with bench(tmp_path, faults=("duplicate:1",)) as one:
             await one.acquire()
@@ -124,8 +122,7 @@ def test_frames_on_the_wire_add_up_to_the_truth(tmp_path):
                 await one.put("Trigger", 1)
                 for _ in range(2 if len(frames) == 1 else 1):
                     first, parts = await one.message()
-                    raw = dectris.compression.decompress(parts[2], "bslz4", elem_size=4)
-                    frames[first["frame"]] = np.frombuffer(raw, "<u4").reshape(1065, 1030)
+                    frames[first["frame"]] = wire.decode_bslz4(parts[2], (1065, 1030), "<u4")
             await one.put("Acquire", "Done")
             await one.until("StatusMessage_RBV", "Acquisition aborted")
             stack = np.stack([frames[i] for i in range(4)])
