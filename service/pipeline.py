@@ -156,8 +156,20 @@ class Pipeline:
         if isinstance(pixels, Refusal):
             return pixels
         with self.lock:
-            series.set_shape(frame.shape)
+            self._shape(series, lambda: series.set_shape(frame.shape))
         return None
+
+    def _shape(self, series: Series, take_shape: Callable[[], None]) -> None:
+        """Have a series take memory; a mask of another detector must not stop the beam."""
+        try:
+            take_shape()
+        except ValueError as error:
+            self._name_mask(error, series.header)
+            series.drop_user_mask()
+            take_shape()
+
+    def _name_mask(self, error: ValueError, header: SeriesHeader) -> None:
+        self.errors.add("mask refused", f"{error}; summing goes on without it", series=header.series)
 
     def _name_doubts(self, series: Series) -> None:
         for number in self._hashes.doubts():
@@ -208,8 +220,8 @@ class Pipeline:
             self._end(before)
         try:
             series = Series(header, self.settings, user_mask=self._user_mask)
-        except ValueError as error:  # a mask of another detector must not stop the beam: go on without it
-            self.errors.add("mask refused", f"{error}; summing goes on without it", series=header.series)
+        except ValueError as error:
+            self._name_mask(error, header)
             series = Series(header, self.settings)
         with self.lock:
             mine = self.waiting.claim(header.series)
@@ -231,7 +243,7 @@ class Pipeline:
         """Take the rest of a header that came in pieces."""
         if series.header.series == header.series and not len(series.ledger):
             with self.lock:
-                series.replace_header(header)
+                self._shape(series, lambda: series.replace_header(header))
             return
         message = "more of the header came after the first frame; the series goes on without it"
         self.errors.add("header", message, series=header.series)

@@ -14,7 +14,7 @@ from processing.frame import Category, EncodedFrame, Refusal
 from processing.read_frame import Examined
 from service.config import Settings
 from service.eiger_file import EigerFile
-from service.errors import UserError
+from service.errors import ConfigurationError, UserError
 from service.imaging import ImagingError, ImagingResult, run_imaging
 from service.live import check_output, load_mask
 from service.office import Folder, imaging_job, series_file
@@ -130,19 +130,22 @@ def reprocess_file(
     Raises
     ------
     UserError
-        When the file or the output cannot be used.
+        When the file, the output or the mask cannot be used.
     """
     check_output(settings.output.directory)
     source = EigerFile(path)
     try:
         number = series_number(path)
         header = source.header(number)
-        series = Series(
-            header,
-            settings,
-            user_mask=load_mask(settings),
-            fetch=lambda frame: source.frame(number, frame),
-        )
+        try:
+            series = Series(
+                header,
+                settings,
+                user_mask=load_mask(settings),
+                fetch=lambda frame: source.frame(number, frame),
+            )
+        except ValueError as error:
+            raise ConfigurationError(f"{path}: {error}") from None
         if points is not None:
             scan = scan_of(points, number)
             series.expected = scan.announced

@@ -12,7 +12,7 @@ import zmq
 from processing.frame import EncodedFrame
 from service.config import Settings
 from service.eiger_file import EigerFile
-from service.errors import UserError
+from service.errors import ConfigurationError, UserError
 from service.live import LiveService
 from service.office import Folder, series_file
 from service.reprocess import reprocess_file, series_number
@@ -140,6 +140,16 @@ def test_a_damaged_chunk_costs_one_frame(tmp_path, wire):
     master = write_eiger_files(tmp_path, blobs, shape, "<u2")
     done = reprocess_file(master, settings_for(tmp_path), lambda *_: None)
     assert (done.counts["accepted"], done.counts["corrupt"]) == (3, 1)
+
+
+def test_a_mask_of_another_detector_is_a_mistake_of_the_configuration(tmp_path, wire):
+    master = write_eiger_files(tmp_path, [wire.encode(np.ones((16, 16), np.uint16))[1]], (16, 16), "<u2")
+    np.save(tmp_path / "mask.npy", np.ones((5, 6), bool))
+    settings = settings_for(tmp_path / "out", **{"detector.mask_file": tmp_path / "mask.npy"})
+    with pytest.raises(
+        ConfigurationError, match=r"_master.h5: mask file must have 16 x 16 pixels .* got 5 x 6;"
+    ):
+        reprocess_file(master, settings, lambda *_: None)
 
 
 def test_what_is_no_eiger_file_is_said(tmp_path):
