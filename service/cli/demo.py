@@ -61,7 +61,7 @@ def demo(
                 time.sleep(0.2)
     except KeyboardInterrupt:
         console.print("Stopping ...")
-        raise
+        raise typer.Exit(0) from None
     finally:
         running.stop()
     raise typer.Exit(0 if proof.passed else 1)

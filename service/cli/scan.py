@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self
 
 import typer
 
-from service.errors import NotReachedError, UsageError, UserError
+from service.errors import NotReachedError, UsageError
 
 SIM_SPEED = 100.0
 FINAL_STATES = ("complete", "incomplete", "failed")
@@ -115,17 +115,18 @@ def run_scan(
     Raises
     ------
     NotReachedError
-        When PVs do not answer.
+        When PVs do not answer, or something was not reached in time.
     UserError
-        When the scan failed, with what the device or plan said.
+        When the scan failed otherwise, with what the device or plan said.
     """
     from bluesky.utils import RunEngineInterrupted
 
     from service.documents import DocumentWriter, ScanProgress
+    from service.scan_failure import told_in_a_sentence
     from service.session import build_session
 
-    stopper = StopOnSignal()
-    session = build_session(names, context_managers=[stopper.watch], log=output / "session.log")
+    stopper, log = StopOnSignal(), output / "session.log"
+    session = build_session(names, context_managers=[stopper.watch], log=log)
     engine, detector, live = session["RE"], session["beamline"].detector, session["live"]
     writer = DocumentWriter(output)
     engine.subscribe(writer)
@@ -135,19 +136,18 @@ def run_scan(
         [detector, live], session["stage"], x[0], x[1], y[0], y[1], (x[2], y[2]), exposure, sample=sample
     )
     uid, series, stopped = "", -1, False
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # bluesky prints; standard output is for results
-            (uid,) = engine(plan)
-    except RunEngineInterrupted:
-        stopped = True
-    except (ValueError, RuntimeError) as error:
-        raise UserError(f"scan failed: {error}") from error
-    finally:
-        series = int(detector.series.get())
-        session["beamline"].make_safe()
-    outcome = (
-        _outcome(live, series) | _from_page(page) | {"uid": uid, "stopped": stopped, "documents": str(writer.path)}
-    )
+    with told_in_a_sentence(log):
+        try:
+            with contextlib.redirect_stdout(sys.stderr):  # bluesky prints; standard output is for results
+                (uid,) = engine(plan)
+        except RunEngineInterrupted:
+            stopped = True
+        finally:
+            series = int(detector.series.get())
+            session["beamline"].make_safe()
+        outcome = (
+            _outcome(live, series) | _from_page(page) | {"uid": uid, "stopped": stopped, "documents": str(writer.path)}
+        )
     _say(outcome, as_json)
     return 0 if stopped else _code(outcome)
 

@@ -146,9 +146,7 @@ def test_a_mask_of_another_detector_is_a_mistake_of_the_configuration(tmp_path, 
     master = write_eiger_files(tmp_path, [wire.encode(np.ones((16, 16), np.uint16))[1]], (16, 16), "<u2")
     np.save(tmp_path / "mask.npy", np.ones((5, 6), bool))
     settings = settings_for(tmp_path / "out", **{"detector.mask_file": tmp_path / "mask.npy"})
-    with pytest.raises(
-        ConfigurationError, match=r"_master.h5: mask file must have 16 x 16 pixels .* got 5 x 6;"
-    ):
+    with pytest.raises(ConfigurationError, match=r"_master.h5: mask file must have 16 x 16 pixels .* got 5 x 6;"):
         reprocess_file(master, settings, lambda *_: None)
 
 
