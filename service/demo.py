@@ -89,24 +89,26 @@ class Demo:
             problem = f"live service must answer at {self.url}, got {error} (log: {self.live.log})"
             raise NotReachedError(problem) from None
 
-    def wait_until_ended(self, timeout_s: float, say: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    def wait_until_ended(self, say: Callable[[dict[str, Any]], None], writing_s: float = 60.0) -> dict[str, Any]:
         """Wait until the series has left `receiving` and its file is final.
 
         Raises
         ------
         NotReachedError
-            When that takes longer than `timeout_s`.
+            When that takes longer than the service has for a series without an end, and `writing_s` for the file.
         """
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            status = self.status()
-            if status["state"] in _ENDED:
-                return status
+        begun, status = time.monotonic(), self.status()
+        timeout_s = status["ends_within_s"] + writing_s
+        while status["state"] not in _ENDED:
+            if time.monotonic() - begun > timeout_s:
+                raise NotReachedError(
+                    f"series must end within {timeout_s:g} s after its last frame, it is still {status['state']} "
+                    f"(log: {self.live.log})"
+                )
             say(status)
             time.sleep(0.2)
-        raise NotReachedError(
-            f"series must end within {timeout_s:g} s after its last frame, it is still {status['state']}"
-        )
+            status = self.status()
+        return status
 
     def stop(self) -> None:
         """End both processes."""

@@ -285,10 +285,16 @@ class Pipeline:
             )
             self._end(series)
 
-    def idle_timeout_s(self, series: Series) -> float:
+    def idle_timeout_s(self, series: Series | None) -> float:
         """Return after how much silence a series counts as ended."""
         wanted = self.settings.stream.idle_timeout_s
-        return wanted if wanted is not None else max(120.0, 3 * (series.header.frame_time_s or 0.0))
+        frame_time_s = (series.header.frame_time_s if series is not None else None) or 0.0
+        return wanted if wanted is not None else max(120.0, 3 * frame_time_s)
+
+    def ends_within_s(self) -> float:
+        """Return how long after its last message a series may take to its final state, the writing not counted."""
+        image = self.settings.reconstruction
+        return self.idle_timeout_s(self.series) + (image.timeout_s if image.enabled else 0.0)
 
     def end_now(self) -> None:
         """End the open series, if any, as on SIGTERM."""

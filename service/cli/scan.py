@@ -15,8 +15,10 @@ import typer
 from service.errors import NotReachedError, UsageError
 
 SIM_SPEED = 100.0
-FINAL_STATES = ("complete", "incomplete", "failed")
-FINAL_TIMEOUT_S = 120.0
+FINAL_STATES = ("complete", "incomplete", "failed", "idle")
+"""Idle: the series ended before its first frame, and nothing is left of it."""
+WRITING_TIMEOUT_S = 60.0
+"""For the final file, beyond the time in which the service ends a series without an end and makes its last image."""
 
 
 def scan(
@@ -156,13 +158,16 @@ def _outcome(live: Any, series: int) -> dict[str, Any]:
     """Books of the series once the service has closed them."""
     if series < 0:
         return {"series": None, "state": "idle", "counts": {}}
-    deadline = time.monotonic() + FINAL_TIMEOUT_S
+    timeout_s = float(live.ends_within.get(use_monitor=False)) + WRITING_TIMEOUT_S
+    deadline = time.monotonic() + timeout_s
     while (state := str(live.state.get(use_monitor=False))) not in FINAL_STATES:
         if time.monotonic() > deadline:
             raise NotReachedError(
-                f"live service must close series {series} within {FINAL_TIMEOUT_S:g} s, got state {state}; see its page"
+                f"live service must close series {series} within {timeout_s:g} s, got state {state}; see its page"
             )
         time.sleep(0.1)
+    if state == "idle":
+        return {"series": series, "state": state, "counts": {}}
     counts = {name: int(getattr(live.frames, name).get(use_monitor=False)) for name in live.frames.component_names}
     return {"series": series, "state": state, "counts": counts}
 
@@ -192,7 +197,10 @@ def _say(outcome: dict[str, Any], as_json: bool) -> None:
     counts = ", ".join(f"{name.replace('_', ' ')} {number}" for name, number in outcome["counts"].items() if number)
     end = "stopped" if outcome["stopped"] else outcome["state"]
     result = f"\nresult: {outcome['result']}" if outcome.get("result") else ""
-    print(f"series {outcome['series']} {end}: {counts}{result}\ndocuments: {outcome['documents']}", flush=True)
+    print(
+        f"series {outcome['series']} {end}: {counts or 'no frame'}{result}\ndocuments: {outcome['documents']}",
+        flush=True,
+    )
 
 
 class StopOnSignal:

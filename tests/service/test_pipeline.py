@@ -218,6 +218,15 @@ def test_a_series_that_never_ends_is_ended_by_the_idle_timeout(bench):
     assert bench.pipeline.errors.all()[-1].name == "series never ended"
 
 
+def test_a_series_without_an_end_says_how_long_it_may_take(bench):
+    assert bench.pipeline.ends_within_s() == pytest.approx(0.3 + 300)
+    bench.pipeline.settings = Settings().changed({"reconstruction.enabled": False})
+    assert bench.pipeline.ends_within_s() == 120
+    bench.header(frame_time=60.0)
+    assert bench.pipeline.ends_within_s() == 180
+    bench.image(0)
+
+
 def test_a_paused_plan_suspends_the_idle_timeout(bench):
     bench.header()
     bench.image(0)
