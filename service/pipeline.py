@@ -192,7 +192,9 @@ class Pipeline:
         if refusal.frame is not None and series.already_has(refusal.frame):
             series.book_duplicate(refusal.frame)
             return
-        series.book_refusal(refusal)
+        row = series.book_refusal(refusal)
+        if refusal.frame is not None:  # it has come: whoever waits for it must see it, and that it is corrupt
+            self.last_row = row
         self.errors.add("corrupt frame", refusal.reason, series=refusal.series, frame=refusal.frame)
 
     def _series_of(self, message: EncodedFrame | Refusal) -> Series | None:

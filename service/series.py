@@ -155,9 +155,9 @@ class Series:
         row = self.ledger.row_of(frame)
         return row is not None and self.ledger.column("verdict")[row] != Category.CORRUPT
 
-    def book_refusal(self, refusal: Refusal) -> None:
-        """Enter a message that could not be used."""
-        self.ledger.enter(refusal.frame, Category.CORRUPT, None, self.version)
+    def book_refusal(self, refusal: Refusal) -> int:
+        """Enter a message that could not be used. Return its row."""
+        return self.ledger.enter(refusal.frame, Category.CORRUPT, None, self.version)
 
     def book_duplicate(self, frame: int) -> None:
         """Enter a repeated frame number."""
