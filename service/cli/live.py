@@ -137,5 +137,7 @@ def _once_code(service: "LiveService") -> int | None:
 
 
 def _summary(status: "Status") -> str:
-    parts = [f"{name} {value}" for name, value in status.counts.model_dump().items() if value]
-    return f"series {status.series} {status.state}: {', '.join(parts)}; {status.result}"
+    counts = ", ".join(f"{name} {value}" for name, value in status.counts.model_dump().items() if value)
+    if status.series is None:
+        return f"no series came{f', only messages of none: {counts}' if counts else ''}; no file is written"
+    return f"series {status.series} {status.state}: {counts or 'no frame'}; {status.result}"
