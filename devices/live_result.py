@@ -68,6 +68,7 @@ class LiveResult(Device):
     frames = Component(FrameCounts, "Frames:")
     last = Component(LastFrame, "Last:")
     resolution = Component(EpicsSignalRO, "Resolution", auto_monitor=True)
+    ends_within = Component(EpicsSignalRO, "EndsWithin", auto_monitor=True, kind="omitted")
 
     point = Component(EpicsSignal, "Point", string=True, kind="omitted")
     point_error = Component(EpicsSignalRO, "Point:Error", string=True, auto_monitor=True, kind="omitted")

@@ -7,7 +7,7 @@ from typing import Any
 
 from ophyd import Component, Device, EpicsMotor, EpicsSignalRO, FormattedComponent
 from ophyd.status import DeviceStatus
-from ophyd.utils import LimitError, StatusTimeoutError
+from ophyd.utils import DisconnectedError, LimitError, StatusTimeoutError
 
 from devices.errors import StageError
 
@@ -21,9 +21,10 @@ UNITS = ("um", "µm", "μm", "micron", "microns")
 class ArrivalStatus(DeviceStatus):
     """Done when the record is done *and* the readback is at the target."""
 
-    def __init__(self, device: Any, moved: Any) -> None:
+    def __init__(self, device: Any, moved: Any, target_um: float) -> None:
         super().__init__(device)
         self._moved = moved
+        self.target_um = target_um
 
     def _handle_failure(self) -> None:
         """Leave the axis alone: the move underneath has stopped it already, and the next move may have begun."""
@@ -82,7 +83,7 @@ class PiezoAxis(EpicsMotor):
         except BaseException:
             self._target_um = None
             raise
-        arrival = self._arrival = ArrivalStatus(self, moved)
+        arrival = self._arrival = ArrivalStatus(self, moved, float(new_position))
         if moved_cb is not None:
             arrival.add_callback(lambda _: moved_cb(obj=self))
         moved.add_callback(lambda status: self._finish(arrival, status))
@@ -144,11 +145,17 @@ class PiezoAxis(EpicsMotor):
             )
 
     def off_target(self) -> StageError | None:
-        """Return what is wrong with where the axis is, None when it is where it was sent."""
+        """Return what is wrong with where the axis is, None when it is where it was sent.
+
+        Raises
+        ------
+        StageError
+            When the readback cannot be read.
+        """
         target = self._target_um
         if target is None:
             return None
-        readback = float(self.user_readback.get(use_monitor=False))
+        readback = float(self._read(self.user_readback))
         if math.isfinite(readback) and abs(readback - target) <= self.tolerance_um:
             return None
         return StageError(
@@ -159,7 +166,7 @@ class PiezoAxis(EpicsMotor):
     def _wait_at_rest(self) -> None:
         """Let a stop run out: its DMOV would otherwise end the next move."""
         deadline = time.monotonic() + STOP_TIMEOUT_S
-        while self._halted.is_set() and self.motor_done_move.get(use_monitor=False) != 1:
+        while self._halted.is_set() and self._read(self.motor_done_move) != 1:
             if time.monotonic() > deadline:
                 raise StageError(
                     f"{self.name} must come to rest within {STOP_TIMEOUT_S:g} s of a stop, got a motor that still moves"
@@ -167,19 +174,39 @@ class PiezoAxis(EpicsMotor):
             time.sleep(0.01)
 
     def _finish(self, arrival: ArrivalStatus, moved: Any) -> None:
-        error = moved.exception(timeout=0)
         problem: Exception | None
-        if self._refusing:
-            problem = self._refusal()
-        elif self._halted.is_set() and self._excused:
-            problem = None
-        elif error is None and not self._halted.is_set():
-            problem = self.off_target()
-        elif isinstance(error, StatusTimeoutError):
-            problem = self._overdue(moved)
-        else:
-            problem = self._ended_badly()
+        try:
+            problem = self._problem_of(arrival, moved)
+        except StageError as error:
+            problem = error
+        except Exception as error:  # noqa: BLE001 - this is a callback: a move that is not ended here hangs the scan
+            problem = StageError(
+                f"{self.name} must say how its move to {arrival.target_um:g} um ended, got {type(error).__name__}: "
+                f"{error}; look at the motor's screen before the next move"
+            )
         self._end(arrival, problem)
+
+    def _problem_of(self, arrival: ArrivalStatus, moved: Any) -> StageError | None:
+        error = moved.exception(timeout=0)
+        if self._refusing:
+            return self._refusal(arrival)
+        if self._halted.is_set() and self._excused:
+            return None
+        if error is None and not self._halted.is_set():
+            return self.off_target()
+        if isinstance(error, StatusTimeoutError):
+            return self._overdue(arrival, moved)
+        return self._ended_badly()
+
+    def _read(self, signal: Any) -> Any:
+        """Ask the record for a value of this moment; `StageError` names a PV that does not answer."""
+        try:
+            return signal.get(use_monitor=False)
+        except (TimeoutError, DisconnectedError) as error:
+            raise StageError(
+                f"{self.name} must answer, but the PV {signal.pvname} could not be read ({error}); see whether its IOC "
+                "runs, and where the axis is, before the next move"
+            ) from error
 
     def _end(self, arrival: ArrivalStatus, problem: Exception | None) -> None:
         if problem is not None:
@@ -188,32 +215,34 @@ class PiezoAxis(EpicsMotor):
         else:
             arrival.set_finished()
 
-    def _overdue(self, moved: Any) -> StageError:
-        if self.limit_violation.get() == 1:
-            return self._refusal()
-        readback, done = self.user_readback.get(use_monitor=False), self.motor_done_move.get(use_monitor=False)
+    def _overdue(self, arrival: ArrivalStatus, moved: Any) -> StageError:
+        if self._read(self.limit_violation) == 1:
+            return self._refusal(arrival)
+        readback, done = self._read(self.user_readback), self._read(self.motor_done_move)
         return StageError(
-            f"{self.name} must reach {self._target_um} um within {moved.timeout:g} s, got {readback:g} um with "
+            f"{self.name} must reach {arrival.target_um:g} um within {moved.timeout:g} s, got {readback:g} um with "
             f"DMOV={done:g}; look at the motor's screen, then move it by hand"
         )
 
     def _ended_badly(self) -> StageError:
-        high, low = self.high_limit_switch.get(), self.low_limit_switch.get()
+        high, low = self._read(self.high_limit_switch), self._read(self.low_limit_switch)
         if high or low:
             why = f"it ran into its {'high' if high else 'low'} limit switch"
         elif self._halted.is_set():
             why = "it was stopped"
         else:
             why = f"its record is in alarm ({self.user_readback.alarm_status}, {self.user_readback.alarm_severity})"
+        readback = self._read(self.user_readback)
         return StageError(
-            f"{self.name} must reach its target, but {why} at {self.user_readback.get():g} um; look at the motor's "
-            "screen before the next move"
+            f"{self.name} must reach its target, but {why} at {readback:g} um; look at the motor's screen before the "
+            "next move"
         )
 
-    def _refusal(self) -> StageError:
+    def _refusal(self, arrival: ArrivalStatus) -> StageError:
+        low, high = self._read(self.low_limit_travel), self._read(self.high_limit_travel)
         return StageError(
-            f"{self.name} must be sent between its soft limits {self.low_limit_travel.get():g} and "
-            f"{self.high_limit_travel.get():g} um, got {self._target_um} um; the motor record refused the move (LVIO)"
+            f"{self.name} must be sent between its soft limits {low:g} and {high:g} um, got {arrival.target_um:g} um; "
+            "the motor record refused the move (LVIO)"
         )
 
     def _refused(self, *, value: int, **_: object) -> None:

@@ -60,6 +60,7 @@ class StatusBoard:
                 last=self._last(),
                 reconstruction=office.reconstruction,
                 paused=pipeline.paused,
+                ends_within_s=pipeline.ends_within_s(),
                 shape=series.shape if series else None,
                 pixel_size_m=series.header.pixel_size_m if series else None,
                 started=folder.started if folder else None,

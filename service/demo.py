@@ -14,7 +14,8 @@ from service.config import Settings
 from service.documents import DocumentWriter, ScanProgress
 from service.errors import NotReachedError, UserError
 from service.processes import Running, start_live, start_sim
-from service.session import beamline_names, build_session, close_channels, point_at
+from service.scan_failure import told_in_a_sentence
+from service.session import beamline_names, build_session, close_channels, leave_safely, point_at
 
 STEP_UM = 10.0
 EXPOSURE_S = {"au-sio2": 10.0, "nv-lp": 1.0}
@@ -63,34 +64,51 @@ class Demo:
         return self.folder / "truth"
 
     @property
+    def log(self) -> Path:
+        """Log of the session that scans; those of the two processes lie beside it."""
+        return self.folder / "session.log"
+
+    @property
     def url(self) -> str:
         """Address of the live page."""
         return str(self.live.ready["http"])
 
     def status(self) -> dict[str, Any]:
-        """Ask the service for its status."""
-        with urllib.request.urlopen(f"{self.url}/status", timeout=10) as answer:  # noqa: S310 - our own loopback
-            status: dict[str, Any] = json.load(answer)
-            return status
+        """Ask the service for its status.
 
-    def wait_until_ended(self, timeout_s: float, say: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        Raises
+        ------
+        NotReachedError
+            When it does not answer.
+        """
+        try:
+            with urllib.request.urlopen(f"{self.url}/status", timeout=10) as answer:  # noqa: S310 - our own loopback
+                status: dict[str, Any] = json.load(answer)
+                return status
+        except OSError as error:
+            problem = f"live service must answer at {self.url}, got {error} (log: {self.live.log})"
+            raise NotReachedError(problem) from None
+
+    def wait_until_ended(self, say: Callable[[dict[str, Any]], None], writing_s: float = 60.0) -> dict[str, Any]:
         """Wait until the series has left `receiving` and its file is final.
 
         Raises
         ------
         NotReachedError
-            When that takes longer than `timeout_s`.
+            When that takes longer than the service has for a series without an end, and `writing_s` for the file.
         """
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            status = self.status()
-            if status["state"] in _ENDED:
-                return status
+        begun, status = time.monotonic(), self.status()
+        timeout_s = status["ends_within_s"] + writing_s
+        while status["state"] not in _ENDED:
+            if time.monotonic() - begun > timeout_s:
+                raise NotReachedError(
+                    f"series must end within {timeout_s:g} s after its last frame, it is still {status['state']} "
+                    f"(log: {self.live.log})"
+                )
             say(status)
             time.sleep(0.2)
-        raise NotReachedError(
-            f"series must end within {timeout_s:g} s after its last frame, it is still {status['state']}"
-        )
+            status = self.status()
+        return status
 
     def stop(self) -> None:
         """End both processes."""
@@ -138,12 +156,22 @@ def start_demo(options: DemoOptions, pairs: Sequence[str] = ()) -> Demo:
 
 
 def scan(demo: Demo, *, as_json: bool) -> Path:
-    """Run the Bluesky scan, with its progress; return the file of its documents."""
+    """Run the Bluesky scan, with its progress; return the file of its documents.
+
+    Raises
+    ------
+    UserError
+        When the scan failed, with what the device or plan said.
+    KeyboardInterrupt
+        When the person stopped it.
+    """
+    from bluesky.utils import RunEngineInterrupted
+
     from devices.storage_ring import MARGIN_S
 
     options = demo.options
     names = beamline_names(Settings(), detector=options.detector, live_prefix=demo.live.ready["prefix"])
-    session = build_session(names)
+    session = build_session(names, log=demo.log)
     documents = DocumentWriter(demo.folder)
     session["RE"].subscribe(documents)
     session["RE"].subscribe(ScanProgress(as_json=as_json))
@@ -162,9 +190,14 @@ def scan(demo: Demo, *, as_json: bool) -> Path:
         sample=options.sample,
         margin=MARGIN_S + GATE_LATENCY_S * float(demo.sim.ready["speed"]),
     )
-    session["RE"](plan)
-    session["beamline"].make_safe()
-    close_channels()
+    try:
+        with told_in_a_sentence(demo.log):
+            session["RE"](plan)
+    except RunEngineInterrupted:
+        raise KeyboardInterrupt from None
+    finally:
+        leave_safely(session["beamline"], session["RE"])
+        close_channels()
     if documents.path is None:
         raise UserError("the scan gave no documents; see the log of the simulated beamline")
     return documents.path

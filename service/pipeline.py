@@ -156,8 +156,20 @@ class Pipeline:
         if isinstance(pixels, Refusal):
             return pixels
         with self.lock:
-            series.set_shape(frame.shape)
+            self._shape(series, lambda: series.set_shape(frame.shape))
         return None
+
+    def _shape(self, series: Series, take_shape: Callable[[], None]) -> None:
+        """Have a series take memory; a mask of another detector must not stop the beam."""
+        try:
+            take_shape()
+        except ValueError as error:
+            self._name_mask(error, series.header)
+            series.drop_user_mask()
+            take_shape()
+
+    def _name_mask(self, error: ValueError, header: SeriesHeader) -> None:
+        self.errors.add("mask refused", f"{error}; summing goes on without it", series=header.series)
 
     def _name_doubts(self, series: Series) -> None:
         for number in self._hashes.doubts():
@@ -180,7 +192,9 @@ class Pipeline:
         if refusal.frame is not None and series.already_has(refusal.frame):
             series.book_duplicate(refusal.frame)
             return
-        series.book_refusal(refusal)
+        row = series.book_refusal(refusal)
+        if refusal.frame is not None:  # it has come: whoever waits for it must see it, and that it is corrupt
+            self.last_row = row
         self.errors.add("corrupt frame", refusal.reason, series=refusal.series, frame=refusal.frame)
 
     def _series_of(self, message: EncodedFrame | Refusal) -> Series | None:
@@ -208,8 +222,8 @@ class Pipeline:
             self._end(before)
         try:
             series = Series(header, self.settings, user_mask=self._user_mask)
-        except ValueError as error:  # a mask of another detector must not stop the beam: go on without it
-            self.errors.add("mask refused", f"{error}; summing goes on without it", series=header.series)
+        except ValueError as error:
+            self._name_mask(error, header)
             series = Series(header, self.settings)
         with self.lock:
             mine = self.waiting.claim(header.series)
@@ -231,7 +245,7 @@ class Pipeline:
         """Take the rest of a header that came in pieces."""
         if series.header.series == header.series and not len(series.ledger):
             with self.lock:
-                series.replace_header(header)
+                self._shape(series, lambda: series.replace_header(header))
             return
         message = "more of the header came after the first frame; the series goes on without it"
         self.errors.add("header", message, series=header.series)
@@ -273,10 +287,16 @@ class Pipeline:
             )
             self._end(series)
 
-    def idle_timeout_s(self, series: Series) -> float:
+    def idle_timeout_s(self, series: Series | None) -> float:
         """Return after how much silence a series counts as ended."""
         wanted = self.settings.stream.idle_timeout_s
-        return wanted if wanted is not None else max(120.0, 3 * (series.header.frame_time_s or 0.0))
+        frame_time_s = (series.header.frame_time_s if series is not None else None) or 0.0
+        return wanted if wanted is not None else max(120.0, 3 * frame_time_s)
+
+    def ends_within_s(self) -> float:
+        """Return how long after its last message a series may take to its final state, the writing not counted."""
+        image = self.settings.reconstruction
+        return self.idle_timeout_s(self.series) + (image.timeout_s if image.enabled else 0.0)
 
     def end_now(self) -> None:
         """End the open series, if any, as on SIGTERM."""

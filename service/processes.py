@@ -141,7 +141,7 @@ def start_live(
     NotReachedError
         When it is not; the sentence holds the end of its log.
     """
-    words = ["--stream", stream, "--output", str(output), "--http", str(http)]
+    words = ["--stream", stream, "--output", str(output), "--http", str(http), "--with-parent"]
     for pair in settings:
         words += ["--set", pair]
     return start("live service", ["-m", "service.cli", "live", *words, *options], output / "live.log", timeout_s)
@@ -151,7 +151,7 @@ def start(name: str, arguments: Sequence[str], log: Path, timeout_s: float) -> R
     """Start one of our own programs and wait for its ready line.
 
     It gets a session of its own, so that Ctrl-C in the terminal reaches the person's session only, and a standard input
-    that ends with ours.
+    that ends with ours, even when we are killed: ``--with-parent`` has them end then.
 
     Raises
     ------

@@ -1,5 +1,6 @@
 """The same pipeline on files instead of a stream."""
 
+import json
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from processing.frame import Category, EncodedFrame, Refusal
 from processing.read_frame import Examined
 from service.config import Settings
 from service.eiger_file import EigerFile
-from service.errors import UserError
+from service.errors import ConfigurationError, UserError
 from service.imaging import ImagingError, ImagingResult, run_imaging
 from service.live import check_output, load_mask
 from service.office import Folder, imaging_job, series_file
@@ -65,8 +66,24 @@ def _examined(source: EigerFile, series: Series, workers: int) -> Iterator[tuple
             yield frame, future.result()
 
 
-def notes_of(result: Path, series: int) -> list[PointNote]:
-    """Read the scan's points and vetoes out of a live result file.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """What the scan told the live service about a series.
+
+    Attributes
+    ----------
+    notes : list of PointNote
+        Points and vetoes.
+    announced : int or None
+        Frames that were to come, spare triggers that nobody used left out; None when the service did not know.
+    """
+
+    notes: list[PointNote]
+    announced: int | None
+
+
+def scan_of(result: Path, series: int) -> Scan:
+    """Read the scan's points, its vetoes and how many frames it announced out of a live result file.
 
     Raises
     ------
@@ -76,7 +93,8 @@ def notes_of(result: Path, series: int) -> list[PointNote]:
     try:
         with h5py.File(result) as file:
             columns = {name: file[f"entry/frames/{name}"][()] for name in ("frame", "verdict", "point", "x", "y")}
-    except (OSError, KeyError) as error:
+            announced = json.loads(file["entry/process/summary"][()])["announced"]
+    except (OSError, KeyError, ValueError) as error:
         raise UserError(f"--points {result} must be a result file of the live service: {error}") from None
     notes = []
     for frame, verdict, point, x, y in zip(*columns.values(), strict=True):
@@ -84,7 +102,7 @@ def notes_of(result: Path, series: int) -> list[PointNote]:
         if point >= 0 or void:
             note = PointNote(series=series, frame=int(frame), point=int(point), x_um=x, y_um=y, void=bool(void))
             notes.append(note)
-    return notes
+    return Scan(notes=notes, announced=announced)
 
 
 def reprocess_file(
@@ -107,26 +125,32 @@ def reprocess_file(
     workers : int
         Threads that decode and score; the sum is the same for any number.
     points : Path or None
-        Result file of the live service, whose scan points and vetoes are taken over.
+        Result file of the live service, whose scan points, vetoes and number of announced frames are taken over.
 
     Raises
     ------
     UserError
-        When the file or the output cannot be used.
+        When the file, the output or the mask cannot be used.
     """
     check_output(settings.output.directory)
     source = EigerFile(path)
     try:
         number = series_number(path)
         header = source.header(number)
-        series = Series(
-            header,
-            settings,
-            user_mask=load_mask(settings),
-            fetch=lambda frame: source.frame(number, frame),
-        )
-        for note in notes_of(points, number) if points else ():
-            series.note_point(note)
+        try:
+            series = Series(
+                header,
+                settings,
+                user_mask=load_mask(settings),
+                fetch=lambda frame: source.frame(number, frame),
+            )
+        except ValueError as error:
+            raise ConfigurationError(f"{path}: {error}") from None
+        if points is not None:
+            scan = scan_of(points, number)
+            series.expected = scan.announced
+            for note in scan.notes:
+                series.note_point(note)
         for done, (frame, outcome) in enumerate(_examined(source, series, workers), start=1):
             if isinstance(outcome, Refusal):
                 series.book_refusal(outcome)

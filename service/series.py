@@ -104,7 +104,13 @@ class Series:
         return ((rows - 1) / 2 if row is None else row, (cols - 1) / 2 if col is None else col)
 
     def set_shape(self, shape: tuple[int, int]) -> None:
-        """Take memory for frames of this shape (rows, columns)."""
+        """Take memory for frames of this shape (rows, columns).
+
+        Raises
+        ------
+        ValueError
+            When the user's mask has another shape; nothing has changed then.
+        """
         valid = static_mask(self.header, shape, self._user_mask)
         row, col = self._beam_center(shape)
         part = self.settings.screening
@@ -112,6 +118,10 @@ class Series:
         self.reader = FrameReader(valid, self.ring, shadow_every=self.settings.stream.shadow_every)
         self.accepted = FastSum(valid, self.reader.release)
         self.background = FastSum(valid, self.reader.release)
+
+    def drop_user_mask(self) -> None:
+        """Do without the user's mask from the next `set_shape` on."""
+        self._user_mask = None
 
     def replace_header(self, header: SeriesHeader) -> None:
         """Take a fuller header of the same series, before its first frame."""
@@ -145,9 +155,9 @@ class Series:
         row = self.ledger.row_of(frame)
         return row is not None and self.ledger.column("verdict")[row] != Category.CORRUPT
 
-    def book_refusal(self, refusal: Refusal) -> None:
-        """Enter a message that could not be used."""
-        self.ledger.enter(refusal.frame, Category.CORRUPT, None, self.version)
+    def book_refusal(self, refusal: Refusal) -> int:
+        """Enter a message that could not be used. Return its row."""
+        return self.ledger.enter(refusal.frame, Category.CORRUPT, None, self.version)
 
     def book_duplicate(self, frame: int) -> None:
         """Enter a repeated frame number."""

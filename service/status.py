@@ -80,6 +80,9 @@ class Status(BaseModel):
     last: LastFrame | None = None
     reconstruction: ReconstructionStatus = ReconstructionStatus()
     paused: bool = False
+    ends_within_s: float = Field(
+        0.0, description="how long after its last message a series without an end may take to its final state"
+    )
     shape: tuple[int, int] | None = None
     pixel_size_m: float | None = None
     started: str | None = None

@@ -61,7 +61,7 @@ def demo(
                 time.sleep(0.2)
     except KeyboardInterrupt:
         console.print("Stopping ...")
-        raise
+        raise typer.Exit(0) from None
     finally:
         running.stop()
     raise typer.Exit(0 if proof.passed else 1)
@@ -98,7 +98,7 @@ def _run(running: "Demo", tell: "_Teller") -> tuple["Proof", dict[str, Any], dic
 
     documents = scan(running, as_json=tell.as_json)
     tell.event("scanned", "Scan done; making the last image and the final file ...")
-    status = running.wait_until_ended(300, lambda _: None)
+    status = running.wait_until_ended(lambda _: None)
     result = Path(status["result"])
     own = truth_sum(running, status["series"], accepted_frames(result))
     files = {"result": result, "truth": running.truth, "documents": documents}

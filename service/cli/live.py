@@ -1,6 +1,7 @@
 """`xedm live`: the consumer service."""
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -28,6 +29,7 @@ def live(
     once: Annotated[bool, typer.Option(help="end after the first series")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, may be repeated")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line instead of text")] = False,
+    with_parent: Annotated[bool, typer.Option("--with-parent", help="end when standard input closes")] = False,
 ) -> None:
     """Receive frames, screen them, keep the exact sum, show it and reconstruct it.
 
@@ -35,7 +37,7 @@ def live(
     """
     settings = live_settings(config, stream, stream_bind, output, http, set_ or [])
     set_up_logging()
-    raise typer.Exit(run_live(settings, once=once, as_json=as_json))
+    raise typer.Exit(run_live(settings, once=once, as_json=as_json, with_parent=with_parent))
 
 
 def live_settings(
@@ -69,7 +71,7 @@ def live_settings(
     return settings
 
 
-def run_live(settings: Settings, *, once: bool, as_json: bool) -> int:
+def run_live(settings: Settings, *, once: bool, as_json: bool, with_parent: bool = False) -> int:
     """Run the service until it is told to stop (or one series has ended); return the exit code."""
     from service.live import LiveService
     from service.pvs import start_pvs
@@ -89,6 +91,8 @@ def run_live(settings: Settings, *, once: bool, as_json: bool) -> int:
             ready |= {"ca_server_port": pvs.port, "prefix": settings.pvs.prefix}
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
+        if with_parent:
+            threading.Thread(target=_end_with_input, args=(stop,), name="parent", daemon=True).start()
         service.start()
         print(json.dumps(ready), flush=True)
         code = _watch(service, stop, once=once)
@@ -103,6 +107,14 @@ def run_live(settings: Settings, *, once: bool, as_json: bool) -> int:
     elif once:
         say(_summary(status))
     return code
+
+
+def _end_with_input(stop: threading.Event) -> None:
+    """End when the other side of standard input is gone, however it went; what it says does not matter."""
+    # Not sys.stdin: its lock, held by a thread that waits, would be in the way when the interpreter ends.
+    while os.read(0, 4096):
+        pass
+    stop.set()
 
 
 def _watch(service: "LiveService", stop: threading.Event, *, once: bool) -> int:
@@ -137,5 +149,7 @@ def _once_code(service: "LiveService") -> int | None:
 
 
 def _summary(status: "Status") -> str:
-    parts = [f"{name} {value}" for name, value in status.counts.model_dump().items() if value]
-    return f"series {status.series} {status.state}: {', '.join(parts)}; {status.result}"
+    counts = ", ".join(f"{name} {value}" for name, value in status.counts.model_dump().items() if value)
+    if status.series is None:
+        return f"no series came{f', only messages of none: {counts}' if counts else ''}; no file is written"
+    return f"series {status.series} {status.state}: {counts or 'no frame'}; {status.result}"

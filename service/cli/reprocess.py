@@ -26,7 +26,7 @@ def reprocess(
     config: Annotated[Path | None, typer.Option(help="TOML file with settings")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, may be repeated")] = None,
     workers: Annotated[int, typer.Option(help="threads", min=1, max=64)] = 2,
-    points: Annotated[Path | None, typer.Option(help="live result whose scan points and vetoes hold")] = None,
+    points: Annotated[Path | None, typer.Option(help="live result of the scan: its points, vetoes, frames")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line instead of text")] = False,
 ) -> None:
     """Screen and sum the frames of Eiger master files as the live service does.

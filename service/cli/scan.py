@@ -12,11 +12,13 @@ from typing import Annotated, Any, Self
 
 import typer
 
-from service.errors import NotReachedError, UsageError, UserError
+from service.errors import NotReachedError, UsageError
 
 SIM_SPEED = 100.0
-FINAL_STATES = ("complete", "incomplete", "failed")
-FINAL_TIMEOUT_S = 120.0
+FINAL_STATES = ("complete", "incomplete", "failed", "idle")
+"""Idle: the series ended before its first frame, and nothing is left of it."""
+WRITING_TIMEOUT_S = 60.0
+"""For the final file, beyond the time in which the service ends a series without an end and makes its last image."""
 
 
 def scan(
@@ -121,17 +123,18 @@ def run_scan(
     Raises
     ------
     NotReachedError
-        When PVs do not answer.
+        When PVs do not answer, or something was not reached in time.
     UserError
-        When the scan failed, with what the device or plan said.
+        When the scan failed otherwise, with what the device or plan said.
     """
     from bluesky.utils import RunEngineInterrupted
 
     from service.documents import DocumentWriter, ScanProgress
+    from service.scan_failure import told_in_a_sentence
     from service.session import build_session
 
-    stopper = StopOnSignal()
-    session = build_session(names, context_managers=[stopper.watch], log=output / "session.log")
+    stopper, log = StopOnSignal(), output / "session.log"
+    session = build_session(names, context_managers=[stopper.watch], log=log)
     engine, detector, live = session["RE"], session["beamline"].detector, session["live"]
     writer = DocumentWriter(output)
     engine.subscribe(writer)
@@ -141,19 +144,18 @@ def run_scan(
         [detector, live], session["stage"], x[0], x[1], y[0], y[1], (x[2], y[2]), exposure, sample=sample
     )
     uid, series, stopped = "", -1, False
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # bluesky prints; standard output is for results
-            (uid,) = engine(plan)
-    except RunEngineInterrupted:
-        stopped = True
-    except (ValueError, RuntimeError) as error:
-        raise UserError(f"scan failed: {error}") from error
-    finally:
-        series = int(detector.series.get())
-        session["beamline"].make_safe()
-    outcome = (
-        _outcome(live, series) | _from_page(page) | {"uid": uid, "stopped": stopped, "documents": str(writer.path)}
-    )
+    with told_in_a_sentence(log):
+        try:
+            with contextlib.redirect_stdout(sys.stderr):  # bluesky prints; standard output is for results
+                (uid,) = engine(plan)
+        except RunEngineInterrupted:
+            stopped = True
+        finally:
+            series = int(detector.series.get())
+            session["beamline"].make_safe()
+        outcome = (
+            _outcome(live, series) | _from_page(page) | {"uid": uid, "stopped": stopped, "documents": str(writer.path)}
+        )
     _say(outcome, as_json)
     return 0 if stopped else _code(outcome)
 
@@ -162,13 +164,16 @@ def _outcome(live: Any, series: int) -> dict[str, Any]:
     """Books of the series once the service has closed them."""
     if series < 0:
         return {"series": None, "state": "idle", "counts": {}}
-    deadline = time.monotonic() + FINAL_TIMEOUT_S
+    timeout_s = float(live.ends_within.get(use_monitor=False)) + WRITING_TIMEOUT_S
+    deadline = time.monotonic() + timeout_s
     while (state := str(live.state.get(use_monitor=False))) not in FINAL_STATES:
         if time.monotonic() > deadline:
             raise NotReachedError(
-                f"live service must close series {series} within {FINAL_TIMEOUT_S:g} s, got state {state}; see its page"
+                f"live service must close series {series} within {timeout_s:g} s, got state {state}; see its page"
             )
         time.sleep(0.1)
+    if state == "idle":
+        return {"series": series, "state": state, "counts": {}}
     counts = {name: int(getattr(live.frames, name).get(use_monitor=False)) for name in live.frames.component_names}
     return {"series": series, "state": state, "counts": counts}
 
@@ -198,7 +203,10 @@ def _say(outcome: dict[str, Any], as_json: bool) -> None:
     counts = ", ".join(f"{name.replace('_', ' ')} {number}" for name, number in outcome["counts"].items() if number)
     end = "stopped" if outcome["stopped"] else outcome["state"]
     result = f"\nresult: {outcome['result']}" if outcome.get("result") else ""
-    print(f"series {outcome['series']} {end}: {counts}{result}\ndocuments: {outcome['documents']}", flush=True)
+    print(
+        f"series {outcome['series']} {end}: {counts or 'no frame'}{result}\ndocuments: {outcome['documents']}",
+        flush=True,
+    )
 
 
 class StopOnSignal:

@@ -2,9 +2,12 @@
 
 import epics
 import pytest
-from ophyd.utils import LimitError
+from ophyd.signal import ReadTimeoutError
+from ophyd.sim import make_fake_device
+from ophyd.utils import DisconnectedError, LimitError
 
 from devices.errors import StageError
+from devices.stage import PiezoAxis
 
 
 def test_a_move_ends_with_the_readback_at_the_target(stage):
@@ -92,3 +95,62 @@ def test_an_axis_that_does_not_count_in_um_is_refused(stage):
             stage.z.check_units()
     finally:
         epics.caput("25A:PIEZO:Z.EGU", "um", wait=True, timeout=5)
+
+
+@pytest.fixture
+def axis():
+    """Give an axis without an IOC, at rest."""
+    axis = make_fake_device(PiezoAxis)("M", name="axis", move_timeout_s=0.2)
+    for name in ("user_readback", "motor_done_move", "low_limit_travel", "limit_violation"):
+        getattr(axis, name).pvname = f"M:{name}"
+    axis.user_readback.alarm_severity = 0
+    axis.user_setpoint.sim_set_limits((-100.0, 100.0))
+    axis.user_readback.sim_put(0.0)
+    axis.motor_done_move.sim_put(1)
+    return axis
+
+
+def _fail_with(error):
+    def get(**_):
+        raise error
+
+    return get
+
+
+@pytest.mark.parametrize("error", [ReadTimeoutError("no answer within 1 s"), DisconnectedError("not connected")])
+def test_a_readback_that_cannot_be_read_ends_the_move_with_a_name(axis, error, monkeypatch):
+    status = axis.set(5.0)
+    axis.motor_done_move.sim_put(0)
+    monkeypatch.setattr(axis.user_readback, "get", _fail_with(error))
+    axis.motor_done_move.sim_put(1)
+    with pytest.raises(StageError, match=rf"but the PV M:user_readback could not be read \({error}\)"):
+        status.wait(2)
+
+
+def test_a_record_that_cannot_be_read_after_a_timeout_ends_the_move_with_a_name(axis, monkeypatch):
+    monkeypatch.setattr(axis.limit_violation, "get", _fail_with(ReadTimeoutError("no answer")))
+    with pytest.raises(StageError, match=r"M:limit_violation could not be read \(no answer\); see whether its IOC"):
+        axis.set(5.0).wait(2)
+
+
+def test_limits_that_cannot_be_read_do_not_hide_a_refused_move(axis, monkeypatch):
+    status = axis.set(5.0)
+    monkeypatch.setattr(axis.low_limit_travel, "get", _fail_with(ReadTimeoutError("no answer")))
+    axis.limit_violation.sim_put(1)
+    with pytest.raises(StageError, match=r"M:low_limit_travel could not be read"):
+        status.wait(2)
+
+
+def test_a_readback_that_is_no_number_ends_the_move_too(axis, monkeypatch):
+    status = axis.set(5.0)
+    axis.motor_done_move.sim_put(0)
+    monkeypatch.setattr(axis.user_readback, "get", lambda **_: None)
+    axis.motor_done_move.sim_put(1)
+    with pytest.raises(StageError, match=r"axis must say how its move to 5 um ended, got TypeError"):
+        status.wait(2)
+
+
+def test_a_move_that_takes_too_long_names_its_target(axis):
+    status = axis.set(5.0)
+    with pytest.raises(StageError, match=r"axis must reach 5 um within 0.2 s, got 0 um with DMOV=1"):
+        status.wait(2)

@@ -29,6 +29,8 @@ from service.session import beamline_names, build_session, close_channels, point
 
 SPEED = 100.0
 EXPOSURE_S = 10.0
+CORRUPT_FRAME = 15
+"""Of every series; only one scenario goes that far."""
 MID_EXPOSURE_S = 0.05
 """Wall seconds after the trigger message: the exposure takes 0.1 s of them."""
 
@@ -228,6 +230,11 @@ def few_messages(rig: Rig) -> Iterator[dict[str, Any]]:
         yield _run_with_pause(rig, message)
 
 
+def corrupt(rig: Rig) -> Iterator[dict[str, Any]]:
+    """Have a frame damaged on its way from the detector."""
+    yield rig.run(rig.plan(CORRUPT_FRAME + 1, 1))
+
+
 def service_dies(rig: Rig) -> Iterator[dict[str, Any]]:
     """End the live service during an exposure."""
     rig.detector.frame_margin_s = 1.0 - EXPOSURE_S * (1.0 - 1.0 / SPEED)
@@ -269,6 +276,7 @@ SCENARIOS = {
         somebody_triggers,
         every_message,
         few_messages,
+        corrupt,
         service_dies,
     )
 }
@@ -277,7 +285,7 @@ SCENARIOS = {
 @contextmanager
 def running(folder: Path) -> Iterator[Rig]:
     """Have a simulation, a service and a session on them."""
-    sim = start_sim(folder, speed=SPEED)
+    sim = start_sim(folder, speed=SPEED, faults=[f"corrupt:{CORRUPT_FRAME}"])
     settings = ["reconstruction.enabled=false", "stream.drain_s=0.2", "screening.settle_frames=1"]
     live = start_live(folder, stream=sim.ready["stream"], settings=settings)
     try:

@@ -19,6 +19,7 @@ QUICK = (
     "disarmed",
     "moved",
     "somebody_triggers",
+    "corrupt",
     "service_dies",
 )
 SAFE = {"shutter": "Closed", "armed": 0, "acquire": 0}
@@ -164,6 +165,18 @@ def test_a_detector_that_somebody_else_triggers_is_named(told):
     assert facts["error"][0] == "DetectorError"
     assert "somebody else triggers this detector" in facts["error"][1]
     check_safe(facts)
+
+
+def test_a_frame_that_arrives_corrupt_is_void_and_its_point_repeated(told):
+    (facts,) = told["corrupt"]
+    ((point, reason),) = [void[1:] for void in facts["voids"] if void[0] == 15]
+    assert reason == "corrupt"
+    assert primary(facts, "eig1m_point_index") == [[n] for n in range(16)]
+    assert [row[:2] for row in facts["ledger"] if row[1] == "corrupt"] == [[15, "corrupt"]]
+    assert [row[0] for row in facts["ledger"] if row[2] == point] == [16]
+    assert facts["exit_status"] == "success"
+    assert facts["counts"]["missing"] == 0
+    assert facts["state"] == "incomplete"
 
 
 def test_a_service_that_dies_ends_the_scan_with_what_was_waited_for(told):

@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 import zmq
 
+from service.cli.live import _summary
+from service.status import Counts, Status
+
 SHAPE = (24, 24)
 QUICK = ["--set", "reconstruction.enabled=false", "--set", "screening.enabled=false", "--set", "stream.drain_s=0.2"]
 
@@ -59,6 +62,22 @@ def test_a_sender_that_never_appears_ends_once_with_4(tmp_path):
     done = run("--stream", "tcp://127.0.0.1:1", "--output", tmp_path, "--once", "--set", "stream.connect_timeout_s=0.5")
     assert done.returncode == 4
     assert "no series from tcp://127.0.0.1:1 within 0.5 s" in done.stderr
+    assert done.stdout.splitlines()[1:] == ["no series came; no file is written"]
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (Status(), "no series came; no file is written"),
+        (
+            Status(counts=Counts(received=2, foreign=2)),
+            "no series came, only messages of none: received 2, foreign 2; no file is written",
+        ),
+        (Status(series=3, state="complete", result="/x/series_3.nxs"), "series 3 complete: no frame; /x/series_3.nxs"),
+    ],
+)
+def test_the_last_words_are_words(status, words):
+    assert _summary(status) == words
 
 
 class Live:

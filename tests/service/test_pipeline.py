@@ -1,13 +1,16 @@
 """Everything a sender can do wrong ends in a named state, and the books balance at every moment."""
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from processing.stream_v1 import read_message
+from service.board import StatusBoard
 from service.config import Settings
 from service.mailbox import Mailbox, is_image
+from service.office import Office
 from service.pipeline import Pipeline
 from service.source import PointNote
 
@@ -23,6 +26,9 @@ class Bench:
         self.mailbox = Mailbox(100)
         self.ended = []
         self.pipeline = Pipeline(settings, user_mask=None, on_open=lambda _: None, on_end=self.end)
+
+    def office(self):
+        return Office(self.pipeline.lock, self.pipeline.errors, Path(), lambda *_: None, lambda: None)
 
     def end(self, series):
         self.ended.append(series)
@@ -152,6 +158,20 @@ def test_a_wrong_size_is_corrupt_and_a_series_of_only_such_has_failed(bench, wir
     assert bench.pipeline.state == "failed"
 
 
+@pytest.mark.parametrize("damage", ["pixels", "json"])
+def test_a_corrupt_frame_is_the_last_one_seen(bench, wire, damage):
+    bench.header(ntrigger=3)
+    bench.image(0)
+    parts = wire.image(np.ones((8, 8) if damage == "pixels" else SHAPE, np.uint32), 1, 1)
+    if damage == "json":
+        parts[1] = parts[1][:9]
+    bench.send(parts)
+    last = StatusBoard(bench.pipeline, bench.office(), bench.mailbox, "tcp://here").status().last
+    assert (last.frame, last.verdict, last.total, last.chi2, last.dof) == (1, "corrupt", 0, None, -1)
+    bench.image(2)
+    assert bench.pipeline.series.row(bench.pipeline.last_row)["frame"] == 2
+
+
 def test_a_frame_beyond_the_announced_ones_is_corrupt(bench):
     bench.header(ntrigger=2)
     bench.image(7)
@@ -216,6 +236,15 @@ def test_a_series_that_never_ends_is_ended_by_the_idle_timeout(bench):
     bench.wait(2.0)
     assert bench.pipeline.state == "incomplete"
     assert bench.pipeline.errors.all()[-1].name == "series never ended"
+
+
+def test_a_series_without_an_end_says_how_long_it_may_take(bench):
+    assert bench.pipeline.ends_within_s() == pytest.approx(0.3 + 300)
+    bench.pipeline.settings = Settings().changed({"reconstruction.enabled": False})
+    assert bench.pipeline.ends_within_s() == 120
+    bench.header(frame_time=60.0)
+    assert bench.pipeline.ends_within_s() == 180
+    bench.image(0)
 
 
 def test_a_paused_plan_suspends_the_idle_timeout(bench):

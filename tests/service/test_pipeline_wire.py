@@ -142,6 +142,21 @@ def test_a_header_in_pieces_opens_one_series_and_keeps_what_was_said_between_the
     assert int(series.accepted.data.sum()) == 2 * (32 * 40 - 1)
 
 
+@pytest.mark.parametrize("shape_from", ["frame", "rest of the header"])
+def test_a_mask_of_another_detector_does_not_stop_a_series_that_learns_its_shape_late(line, wire, shape_from):
+    line.pipeline._user_mask = np.ones((5, 5), bool)
+    first, config = wire.header(1, SHAPE, ntrigger=2)
+    line.send([first])
+    if shape_from == "rest of the header":
+        line.send([config])
+    for number in range(2):
+        line.send(wire.image(np.ones(SHAPE, np.uint32), 1, number))
+    assert line.counts() == {"accepted": 2}
+    (error,) = line.pipeline.errors.all()
+    assert error.name == "mask refused"
+    assert error.message.startswith("mask file must have 32 x 40 pixels (rows x columns) like the detector, got 5 x 5;")
+
+
 def test_more_of_a_header_after_images_that_overtook_it_changes_no_sum_and_is_named(line, wire):
     first, config = wire.header(1, SHAPE, ntrigger=2)
     line.send(wire.image(np.ones(SHAPE, np.uint32), 1, 0))

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from service.errors import NotReachedError
-from service.processes import start
+from service.processes import start, start_live
 
 READY = "import json, sys, time; print('first words'); print(json.dumps({'ready': True, 'port': 7}), flush=True); "
 
@@ -31,6 +31,19 @@ def test_a_program_ends_with_ours(tmp_path):
     running = start("thing", program("sys.stdin.read()"), tmp_path / "log", 10.0)
     running.process.stdin.close()
     assert running.process.wait(5.0) == 0
+
+
+def test_a_live_service_ends_well_when_the_one_who_started_it_is_gone(tmp_path):
+    settings = ["http.enabled=false", "pvs.enabled=false"]
+    running = start_live(tmp_path, stream="tcp://127.0.0.1:1", settings=settings)
+    try:
+        running.process.stdin.write(b"words that nobody reads\n")
+        running.process.stdin.flush()
+        running.process.stdin.close()  # as the system does it for a process that is killed
+        assert running.process.wait(20.0) == 0
+    finally:
+        running.stop(1.0)
+    assert "Traceback" not in (tmp_path / "live.log").read_text()
 
 
 def test_a_program_that_dies_at_its_start_is_told_with_its_last_words(tmp_path):

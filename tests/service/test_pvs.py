@@ -89,6 +89,7 @@ def test_idle_values(serve):
     assert ca.text("Degraded") == ""
     assert [ca.value(name) for name in ("Series", "Announced", "Last:Frame", "Last:Total")] == [-1, -1, -1, -1]
     assert math.isnan(ca.value("Resolution"))
+    assert ca.value("EndsWithin") == 0.0
     assert math.isnan(ca.value("Last:Chi2"))
     assert ca.value("Preview:Width") == 0
     assert ca.value("Balanced") == b"Yes"

@@ -1,5 +1,6 @@
 """Eiger files through the same pipeline; a real captured frame as a file and as a stream."""
 
+import json
 import time
 
 import h5py
@@ -8,11 +9,16 @@ import numpy as np
 import pytest
 import zmq
 
+from processing.frame import EncodedFrame
 from service.config import Settings
 from service.eiger_file import EigerFile
-from service.errors import UserError
+from service.errors import ConfigurationError, UserError
 from service.live import LiveService
+from service.office import Folder, series_file
 from service.reprocess import reprocess_file, series_number
+from service.series import Series
+from service.source import PointNote
+from service.store import write_series_file
 
 BITSHUFFLE = hdf5plugin.Bitshuffle(nelems=0, cname="lz4")
 
@@ -83,6 +89,50 @@ def test_a_missing_data_file_is_counted_as_missing_frames(tmp_path, wire):
     assert (done.counts["accepted"], done.counts["missing"]) == (3, 3)
 
 
+@pytest.fixture
+def scanned(tmp_path, wire):
+    """Give the files of a detector armed for 8 triggers, and the live result of a scan that used 4."""
+    shape = (16, 16)
+    frames = [np.full(shape, n, np.uint16) for n in range(4)]
+    master = write_eiger_files(tmp_path, [wire.encode(frame)[1] for frame in frames], shape, "<u2", images=8)
+    live = Series(EigerFile(master).header(9), settings_for(tmp_path))
+    live.expected = 4
+    for number, frame in enumerate(frames):
+        encoding, blob = wire.encode(frame)
+        sent = EncodedFrame(series=9, frame=number, shape=shape, pixel_type="uint16", encoding=encoding, blob=blob)
+        live.note_point(PointNote(series=9, frame=number, point=number, x_um=10.0 * number, y_um=0.0, void=number == 2))
+        live.book(sent, *live.reader.read(sent))
+    live.finish()
+    live.ended = True
+    write_series_file(tmp_path / "live.nxs", series_file(Folder(series=live, path=tmp_path / "live.nxs")))
+    return master, tmp_path / "live.nxs"
+
+
+def test_triggers_that_were_only_spare_are_missing_without_the_scan_and_not_with_it(scanned, tmp_path):
+    master, live = scanned
+    alone = reprocess_file(master, settings_for(tmp_path / "alone"), lambda *_: None)
+    assert (alone.counts["accepted"], alone.counts["gated"], alone.counts["missing"]) == (4, 0, 4)
+    with_scan = reprocess_file(master, settings_for(tmp_path / "scan"), lambda *_: None, points=live)
+    assert (with_scan.counts["accepted"], with_scan.counts["gated"], with_scan.counts["missing"]) == (3, 1, 0)
+    with h5py.File(with_scan.result) as file:
+        assert file["entry/frames/frame"][()].tolist() == [0, 1, 2, 3]
+        assert file["entry/frames/point"][()].tolist() == [0, 1, -1, 3]
+        assert json.loads(file["entry/process/summary"][()])["announced"] == 4
+
+
+def test_a_frame_that_the_scan_wanted_and_the_files_lack_is_still_missing(scanned, tmp_path):
+    master, live = scanned
+    (tmp_path / "series_9_data_000002.h5").unlink()
+    done = reprocess_file(master, settings_for(tmp_path / "scan"), lambda *_: None, points=live)
+    assert (done.counts["accepted"], done.counts["gated"], done.counts["missing"]) == (2, 1, 1)
+
+
+def test_points_that_are_no_result_file_are_refused(scanned, tmp_path):
+    master, _ = scanned
+    with pytest.raises(UserError, match=r"--points .*series_9_master.h5 must be a result file of the live service"):
+        reprocess_file(master, settings_for(tmp_path / "scan"), lambda *_: None, points=master)
+
+
 def test_a_damaged_chunk_costs_one_frame(tmp_path, wire):
     shape = (16, 16)
     blobs = [wire.encode(np.full(shape, n, np.uint16))[1] for n in range(4)]
@@ -90,6 +140,14 @@ def test_a_damaged_chunk_costs_one_frame(tmp_path, wire):
     master = write_eiger_files(tmp_path, blobs, shape, "<u2")
     done = reprocess_file(master, settings_for(tmp_path), lambda *_: None)
     assert (done.counts["accepted"], done.counts["corrupt"]) == (3, 1)
+
+
+def test_a_mask_of_another_detector_is_a_mistake_of_the_configuration(tmp_path, wire):
+    master = write_eiger_files(tmp_path, [wire.encode(np.ones((16, 16), np.uint16))[1]], (16, 16), "<u2")
+    np.save(tmp_path / "mask.npy", np.ones((5, 6), bool))
+    settings = settings_for(tmp_path / "out", **{"detector.mask_file": tmp_path / "mask.npy"})
+    with pytest.raises(ConfigurationError, match=r"_master.h5: mask file must have 16 x 16 pixels .* got 5 x 6;"):
+        reprocess_file(master, settings, lambda *_: None)
 
 
 def test_what_is_no_eiger_file_is_said(tmp_path):
