@@ -1,21 +1,20 @@
 """The beam stop: in front of the detector, and never out without attenuation."""
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
-from ophyd import Device, EpicsSignal, EpicsSignalRO, FormattedComponent
 from ophyd.status import DeviceStatus
 
 from devices.attenuator import Attenuator
 from devices.errors import BeamStopError, InterlockError
-from devices.status_move import StatusMove
+from devices.two_states import TwoStates
 
 Wanted = Literal["in", "out"]
-REACHED: dict[str, str] = {"in": "In", "out": "Out"}
 BEAM_STOP_TIMEOUT_S = 30.0
 SAFE_TRANSMISSION = 1e-4
 
 
-class BeamStop(Device):
+class BeamStop(TwoStates):
     """Beam stop with `set("in")` and `set("out")`; done when the status PV says so.
 
     `out` is refused unless the attenuator has *achieved* a transmission that the detector survives.
@@ -34,8 +33,9 @@ class BeamStop(Device):
         Wall seconds for a move.
     """
 
-    command = FormattedComponent(EpicsSignal, "{_command}", kind="omitted")
-    status = FormattedComponent(EpicsSignalRO, "{_status}", string=True, auto_monitor=True, kind="normal")
+    REACHED: ClassVar[Mapping[str, str]] = {"in": "In", "out": "Out"}
+    FAILURE = BeamStopError
+    ADVICE = "look at the beam stop on its own screen before any beam is let in"
 
     def __init__(
         self,
@@ -50,28 +50,15 @@ class BeamStop(Device):
         timeout_s: float = BEAM_STOP_TIMEOUT_S,
         **kwargs: Any,
     ) -> None:
-        self._command, self._status = command, status
-        self._values: dict[str, int] = {"in": in_value, "out": out_value}
         self.attenuator = attenuator
         self.safe_transmission = safe_transmission
-        self.timeout_s = timeout_s
-        super().__init__("", name=name, **kwargs)
+        values = {"in": in_value, "out": out_value}
+        super().__init__(command=command, status=status, name=name, values=values, timeout_s=timeout_s, **kwargs)
 
     @property
     def is_in(self) -> bool:
         """Whether the status says that the stop is fully in."""
-        return bool(self.status.get() == REACHED["in"])
-
-    def check_value(self, value: str) -> None:
-        """Refuse anything but in and out.
-
-        Raises
-        ------
-        ValueError
-            With the words that are known.
-        """
-        if value not in REACHED:
-            raise ValueError(f"{self.name} must be set to 'in' or 'out', got {value!r}")
+        return self.has_reached("in")
 
     def set(self, value: Wanted) -> DeviceStatus:
         """Drive in or out; the status fails with `BeamStopError`.
@@ -84,16 +71,7 @@ class BeamStop(Device):
         self.check_value(value)
         if value == "out":
             self._require_attenuation()
-        return StatusMove(
-            self,
-            write=lambda: self.command.put(self._values[value]),
-            readback=self.status,
-            target=REACHED[value],
-            bad=("Fault",),
-            timeout_s=self.timeout_s,
-            error=BeamStopError,
-            advice="look at the beam stop on its own screen before any beam is let in",
-        )
+        return super().set(value)
 
     def _require_attenuation(self) -> None:
         achieved = float(self.attenuator.achieved.get(use_monitor=False))

@@ -114,7 +114,7 @@ class LiveResult(Device):
         what = f"point {point} (series {series}, frame {frame})"
         self._tell(self.point, json.dumps(note), what, timeout_s)
         # Channel Access clients in Python report a refused write as completed.
-        if self.point_error.connected and (reason := self.point_error.get(use_monitor=False)):
+        if reason := self._refusal(what):
             raise LiveServiceError(f"live service must take {what}, got: {reason}")
 
     def expect(self, frames: int, timeout_s: float = BOOKING_TIMEOUT_S) -> None:
@@ -136,6 +136,18 @@ class LiveResult(Device):
             When the service does not take it in time.
         """
         self._tell(self.paused, int(paused), "pause" if paused else "resume", timeout_s)
+
+    def _refusal(self, what: str) -> str:
+        """Why the last `Point` was refused, empty when it was booked or the service does not say."""
+        if not self.point_error.connected:
+            return ""
+        try:
+            return str(self.point_error.get(use_monitor=False) or "")
+        except (TimeoutError, DisconnectedError) as error:
+            raise LiveServiceError(
+                f"live service must say whether it took {what}, but {self.point_error.pvname} could not be read "
+                f"({error}); is `xedm live` running?"
+            ) from error
 
     def _tell(self, signal: Any, value: Any, what: str, timeout_s: float) -> None:
         try:

@@ -1,6 +1,5 @@
 """What happens to a series behind the sums: snapshots on disk and images, each in a thread of its own."""
 
-import math
 import threading
 import time
 from collections import deque
@@ -12,14 +11,14 @@ from typing import Any
 
 import structlog
 
-from processing.snapshot import freeze, window_about
+from processing.snapshot import freeze
 from service.books import ErrorLog
 from service.imaging import ImagingError, ImagingJob, ImagingResult, run_imaging
+from service.imaging_window import imaging_window
 from service.series import Series
 from service.status import ReconstructionStatus
 from service.store import SeriesFile, write_series_file
 
-WINDOW_MARGIN_PX = 96
 _log = structlog.get_logger()
 
 
@@ -294,26 +293,25 @@ def imaging_job(series: Series) -> ImagingJob | str:
     wavelength = part.wavelength_m or header.wavelength_m or 0.0
     distance = part.distance_m or header.distance_m or 0.0
     pixel = part.pixel_size_m or header.pixel_size_m or 0.0
-    width = settings.width_px or automatic_width(settings.object_diameter_m, wavelength * distance / pixel)
-    window = window_about(series.beam_center, width + WINDOW_MARGIN_PX, series.shape)
-    origin = (int(window[0].start), int(window[1].start))
-    row, col = series.beam_center
+    place = imaging_window(
+        settings,
+        center=series.beam_center,
+        shape=series.shape,
+        wavelength_m=wavelength,
+        distance_m=distance,
+        pixel_size_m=pixel,
+    )
     return ImagingJob(
-        accepted=freeze(series.accepted, window),
-        background=freeze(series.background, window),
-        valid=series.valid[window],
-        center=(row - origin[0], col - origin[1]),
-        origin=origin,
+        accepted=freeze(series.accepted, place.window),
+        background=freeze(series.background, place.window),
+        valid=series.valid[place.window],
+        center=place.center,
+        origin=place.origin,
         wavelength_m=wavelength,
         distance_m=distance,
         pixel_size_m=pixel,
         settings=settings.model_dump(),
     )
-
-
-def automatic_width(diameter_m: float | None, speckle_of_a_metre_px: float) -> int:
-    """Return at least the width, px, that the preparation may choose when none is given."""
-    return 1000 if diameter_m is None else max(1000, math.ceil(15 * speckle_of_a_metre_px / diameter_m))
 
 
 def series_file(folder: Folder) -> SeriesFile | None:

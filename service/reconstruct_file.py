@@ -8,11 +8,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from processing.snapshot import SumSnapshot, window_about
+from processing.snapshot import SumSnapshot, Window
 from service.config import Reconstruction
 from service.errors import UserError
 from service.imaging import ImagingError, ImagingJob, ImagingResult, run_imaging
-from service.office import WINDOW_MARGIN_PX, automatic_width
+from service.imaging_window import imaging_window
 from service.store import write_image_file
 
 
@@ -45,16 +45,20 @@ def _job(entry: h5py.Group, settings: Reconstruction, workers: int) -> ImagingJo
     detector = entry["instrument/detector"]
     wavelength = float(entry["instrument/beam/incident_wavelength"][()])
     distance, pixel = float(detector["distance"][()]), float(detector["x_pixel_size"][()])
-    row, col = float(detector["beam_center_y"][()]), float(detector["beam_center_x"][()])
-    width = settings.width_px or automatic_width(settings.object_diameter_m, wavelength * distance / pixel)
-    window = window_about((row, col), width + WINDOW_MARGIN_PX, entry["sum/data"].shape)
-    origin = (int(window[0].start), int(window[1].start))
+    place = imaging_window(
+        settings,
+        center=(float(detector["beam_center_y"][()]), float(detector["beam_center_x"][()])),
+        shape=entry["sum/data"].shape,
+        wavelength_m=wavelength,
+        distance_m=distance,
+        pixel_size_m=pixel,
+    )
     return ImagingJob(
-        accepted=_snapshot(entry["sum"], window),
-        background=_snapshot(entry["background"], window),
-        valid=entry["sum/valid"][window],
-        center=(row - origin[0], col - origin[1]),
-        origin=origin,
+        accepted=_snapshot(entry["sum"], place.window),
+        background=_snapshot(entry["background"], place.window),
+        valid=entry["sum/valid"][place.window],
+        center=place.center,
+        origin=place.origin,
         wavelength_m=wavelength,
         distance_m=distance,
         pixel_size_m=pixel,
@@ -64,7 +68,7 @@ def _job(entry: h5py.Group, settings: Reconstruction, workers: int) -> ImagingJo
     )
 
 
-def _snapshot(group: h5py.Group, window: tuple[slice, slice]) -> SumSnapshot:
+def _snapshot(group: h5py.Group, window: Window) -> SumSnapshot:
     data: np.ndarray[Any, np.dtype[np.uint64]] = group["data"][window]
     return SumSnapshot(data=data, excluded=group["excluded"][window], frames=int(group["frames"][()]))
 

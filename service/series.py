@@ -66,6 +66,7 @@ class Series:
     ) -> None:
         self.header = header
         self.settings = settings
+        self._screen = screen_settings(settings)
         self.versions = [SettingsVersion(version=1, settings=settings, from_frame=0)]
         self.ledger = Ledger()
         self.expected: int | None = None
@@ -197,6 +198,7 @@ class Series:
     def apply_settings(self, settings: Settings) -> int:
         """Put new settings in force from the next frame on and re-derive every verdict; return the version."""
         self.settings = settings
+        self._screen = screen_settings(settings)
         first = self.ledger.highest_frame + 1
         self.versions.append(SettingsVersion(version=self.version + 1, settings=settings, from_frame=first))
         if self.settled:
@@ -210,7 +212,7 @@ class Series:
         rows = self._judgeable()
         if rows.size == 0:
             return
-        self.reference = reference_total(*self._scores(rows), screen_settings(self.settings))
+        self.reference = reference_total(*self._scores(rows), self._screen)
         self.settled = True
         self._rejudge_at = max(len(self.ledger) + 1, int(len(self.ledger) * 1.05))
         verdicts = self._verdicts(rows)
@@ -233,13 +235,13 @@ class Series:
         return total, chi2, dof
 
     def _verdicts(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        return judge(*self._scores(rows), self.reference, screen_settings(self.settings))
+        return judge(*self._scores(rows), self.reference, self._screen)
 
     def _is_marginal(self, row: int) -> bool:
         """Whether a shift of the reference by a third, or of chi^2 by a fifth, could flip the verdict."""
         if self.reference is None:
             return True
-        settings = screen_settings(self.settings)
+        settings = self._screen
         total, chi2, dof = self._scores(np.array([row]))
         cuts = np.array([settings.intensity_ratio_min, settings.background_ratio_max]) * self.reference
         near = bool(np.any((total[0] > cuts / 1.33) & (total[0] < cuts * 1.33)))

@@ -3,8 +3,10 @@
 import pytest
 from ophyd.sim import make_fake_device
 
-from devices.errors import InterlockError, ShutterError
+from devices.beam_stop import BeamStop
+from devices.errors import BeamStopError, InterlockError, ShutterError
 from devices.shutter import FastShutter
+from devices.two_states import TwoStates
 
 
 def test_the_shutter_is_open_when_its_status_says_so(shutter):
@@ -51,6 +53,20 @@ def test_a_fault_fails_the_move_at_once(stuck_shutter):
         status.wait(2)
     assert not stuck_shutter.is_open
     assert not stuck_shutter.is_closed
+
+
+def test_a_beam_stop_that_does_not_move_is_named_and_knows_its_two_words():
+    stop = make_fake_device(BeamStop)(command="c", status="s", attenuator=None, name="stop", timeout_s=0.1)
+    stop.status.sim_put("Unknown")
+    with pytest.raises(BeamStopError, match=r"stop must become In within 0.1 s, got Unknown; look at the beam stop on"):
+        stop.set("in").wait(2)
+    with pytest.raises(ValueError, match="stop must be set to 'in' or 'out', got 'ajar'"):
+        stop.set("ajar")
+
+
+@pytest.mark.parametrize("kind", [FastShutter, BeamStop])
+def test_shutter_and_beam_stop_move_by_the_same_code(kind):
+    assert issubclass(kind, TwoStates)
 
 
 def test_the_attenuator_reports_what_it_achieved(attenuator):

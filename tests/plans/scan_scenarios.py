@@ -23,6 +23,7 @@ from bluesky.preprocessors import plan_mutator
 from bluesky.utils import Msg, RunEngineInterrupted, single_gen
 from event_model import DocumentNames, schema_validators
 
+from devices.errors import LiveServiceError
 from service.config import Settings
 from service.processes import Running, start_live, start_sim
 from service.session import beamline_names, build_session, close_channels, point_at
@@ -235,6 +236,18 @@ def corrupt(rig: Rig) -> Iterator[dict[str, Any]]:
     yield rig.run(rig.plan(CORRUPT_FRAME + 1, 1))
 
 
+def refused(rig: Rig) -> Iterator[dict[str, Any]]:
+    """Tell the service a point that it does not take, then one that it does."""
+    told = []
+    for frame in (2**32, 0):
+        try:
+            rig.live.book(series=1, frame=frame, point=0, x_um=0.0, y_um=0.0)
+            told.append("")
+        except LiveServiceError as error:
+            told.append(str(error))
+    yield {"told": told}
+
+
 def service_dies(rig: Rig) -> Iterator[dict[str, Any]]:
     """End the live service during an exposure."""
     rig.detector.frame_margin_s = 1.0 - EXPOSURE_S * (1.0 - 1.0 / SPEED)
@@ -277,6 +290,7 @@ SCENARIOS = {
         every_message,
         few_messages,
         corrupt,
+        refused,
         service_dies,
     )
 }

@@ -20,6 +20,7 @@ QUICK = (
     "moved",
     "somebody_triggers",
     "corrupt",
+    "refused",
     "service_dies",
 )
 SAFE = {"shutter": "Closed", "armed": 0, "acquire": 0}
@@ -177,6 +178,14 @@ def test_a_frame_that_arrives_corrupt_is_void_and_its_point_repeated(told):
     assert facts["exit_status"] == "success"
     assert facts["counts"]["missing"] == 0
     assert facts["state"] == "incomplete"
+
+
+def test_a_point_that_the_service_refuses_is_named_and_the_next_one_is_taken(told):
+    (facts,) = told["refused"]
+    assert facts["told"][0].startswith(
+        "live service must take point 0 (series 1, frame 4294967296), got: frame must be"
+    )
+    assert facts["told"][1] == ""
 
 
 def test_a_service_that_dies_ends_the_scan_with_what_was_waited_for(told):

@@ -5,7 +5,7 @@ import pytest
 
 from processing.frame import Category, EncodedFrame, SeriesHeader
 from service.config import Settings
-from service.series import Series
+from service.series import Series, screen_settings
 from service.source import PointNote
 
 SHAPE = (64, 64)
@@ -176,6 +176,23 @@ def test_new_thresholds_give_the_sums_of_a_fresh_run_with_them(wire, header):
     np.testing.assert_array_equal(series.ledger.column("verdict"), fresh.ledger.column("verdict"))
     assert set(series.ledger.column("parameters")) == {2}
     assert series.versions[-1].from_frame == len(kinds)
+
+
+def test_screening_settings_are_derived_once_a_version(wire, header, monkeypatch):
+    derived = []
+    monkeypatch.setattr(
+        "service.series.screen_settings", lambda settings: derived.append(settings) or screen_settings(settings)
+    )
+    scene, series = Scene(wire), Series(header, SETTINGS)
+    for number in range(30):
+        feed(series, scene.frame("accepted", number))
+    assert series.settled
+    stricter = SETTINGS.changed({"screening.chi2_ratio_max": 1e-3})
+    series.apply_settings(stricter)
+    feed(series, scene.frame("accepted", 30))
+    series.finish()
+    assert series.ledger.counts["streak"] == 31
+    assert derived == [SETTINGS, stricter]
 
 
 def test_missing_frames_are_known_by_number(wire, header):

@@ -1,0 +1,74 @@
+"""A device with two states: a command for each, and a status that alone says which one has been reached."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ophyd import Device, EpicsSignal, EpicsSignalRO, FormattedComponent
+from ophyd.status import DeviceStatus
+
+from devices.errors import DeviceError
+from devices.status_move import StatusMove
+
+
+class TwoStates(Device):
+    """What shutter and beam stop have in common: `set(word)` writes the word's command and waits for its status.
+
+    Parameters
+    ----------
+    command, status : str
+        PVs of the command (an enum, written by index) and of the status (an enum, read by its words).
+    values : mapping of str to int
+        Index to write for each word.
+    timeout_s : float
+        Wall seconds for a move.
+    """
+
+    REACHED: ClassVar[Mapping[str, str]]
+    """The status that ends each word's move."""
+    FAILURE: ClassVar[type[DeviceError]]
+    ADVICE: ClassVar[str]
+
+    command = FormattedComponent(EpicsSignal, "{_command}", kind="omitted")
+    status = FormattedComponent(EpicsSignalRO, "{_status}", string=True, auto_monitor=True, kind="normal")
+
+    def __init__(
+        self, *, command: str, status: str, name: str, values: Mapping[str, int], timeout_s: float, **kwargs: Any
+    ) -> None:
+        self._command, self._status = command, status
+        self._values = values
+        self.timeout_s = timeout_s
+        super().__init__("", name=name, **kwargs)
+
+    def has_reached(self, word: str) -> bool:
+        """Whether the status says that this state has been reached."""
+        return bool(self.status.get() == self.REACHED[word])
+
+    def check_value(self, value: str) -> None:
+        """Refuse anything but the two words.
+
+        Raises
+        ------
+        ValueError
+            With the words that are known.
+        """
+        if value not in self.REACHED:
+            known = " or ".join(repr(word) for word in self.REACHED)
+            raise ValueError(f"{self.name} must be set to {known}, got {value!r}")
+
+    def command_now(self, word: str) -> None:
+        """Write a command without waiting."""
+        self.command.put(self._values[word])
+
+    def set(self, value: Any) -> DeviceStatus:
+        """Move; the status is done when the status PV says so, or fails with the device's own error."""
+        self.check_value(value)
+        return StatusMove(
+            self,
+            write=lambda: self.command_now(value),
+            readback=self.status,
+            target=self.REACHED[value],
+            bad=("Fault",),
+            timeout_s=self.timeout_s,
+            error=self.FAILURE,
+            advice=self.ADVICE,
+        )
