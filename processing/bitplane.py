@@ -15,7 +15,16 @@ from processing.accumulate import first_excluded_value
 from processing.frame import FrameScore
 from processing.lz4_planes import MARGIN, REASONS, repeat_table
 from processing.memory_words import LANE_BYTES
-from processing.plane_blocks import BAD_LENGTH, BEHIND, BEYOND, HEADER_BYTES, pick, read_blocks
+from processing.plane_blocks import (
+    BAD_LENGTH,
+    BEHIND,
+    BEYOND,
+    HEADER_BYTES,
+    add_flags,
+    count_flags,
+    pick,
+    read_blocks,
+)
 from processing.plane_layout import PlaneLayout, lanes
 
 _HEADER = struct.Struct(">QI")
@@ -62,15 +71,20 @@ class PlaneSpill:
         """Bytes that this frame occupies while it waits."""
         return int(self.starts[-1]) * self.layout.stride + self.starts.nbytes + self.flagged.nbytes
 
-    def excluded(self) -> NDArray[np.int64]:
-        """Return the flat indices of the valid pixels that did not enter, in rising order."""
-        found = [
-            block * self.layout.block_pixels
-            + np.flatnonzero(np.unpackbits(self.data[self.starts[block + 1] - 1], bitorder="little"))
-            for block in np.flatnonzero(self.flagged)
-        ]
-        found.append(self.layout.blocked_pixels + np.flatnonzero(self.tail_flagged))
-        return np.concatenate(found)
+    def add_excluded(self, excluded: NDArray[np.uint32], step: int = 1) -> None:
+        """Count the valid pixels that did not enter.
+
+        Parameters
+        ----------
+        excluded : ndarray of uint32, shape (rows, cols)
+            Changed in place.
+        step : int
+            1, or -1 to take this frame out again.
+        """
+        if self.excluded_pixels:
+            flat = excluded.reshape(-1)
+            add_flags(self.data, self.starts, self.flagged, self.layout.block_pixels, step, flat)
+            flat[self.layout.blocked_pixels :][self.tail_flagged] += np.uint32(step % (1 << 32))
 
 
 class FrameScorer:
@@ -184,16 +198,15 @@ class FrameScorer:
     def _finish(self, spill: PlaneSpill, source: NDArray[np.uint8]) -> None:
         layout = self.layout
         tail = source[source.size - layout.tail_pixels * layout.dtype.itemsize :].copy().view(layout.dtype)
-        flags = tail >= first_excluded_value(layout.dtype)
-        spill.tail_flagged[:] = flags & layout.tail_valid
-        spill.tail[:] = np.where(layout.tail_valid & ~flags, tail, 0)
+        over = tail >= first_excluded_value(layout.dtype)
+        spill.tail_flagged[:] = over & layout.tail_valid
+        spill.tail[:] = np.where(layout.tail_valid & ~over, tail, 0)
         counts: list[int] = self._counts.reshape(layout.planes, -1).sum(axis=1).tolist()
         spill.highest = max(
             [plane + 1 for plane, count in enumerate(counts) if count] + [int(spill.tail.max(initial=0)).bit_length()]
         )
-        spill.excluded_pixels = int(spill.tail_flagged.sum())
-        if spill.flagged.any():
-            spill.excluded_pixels = spill.excluded().size
+        flags = count_flags(spill.data, spill.starts, spill.flagged)
+        spill.excluded_pixels = flags + int(spill.tail_flagged.sum())
         values, counted = self.ring_values(spill)
         exact: list[int] = values[counted].tolist()  # Python integers: squares of 32-bit counts never overflow
         spill.score = FrameScore(

@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 
 from processing.memory_words import (
     HAS_BYTE_PERMUTE,
+    HAS_BYTE_SHUFFLE,
     LANE_BYTES,
     address_of,
     lane_any,
+    lane_choose,
     lane_pick_bytes,
+    lane_pick_of_16,
     lane_xor,
     load_64,
     load_lane,
@@ -46,6 +49,7 @@ _LONG = 15  # a length that continues in further bytes
 _MATCH_END = 5  # the last five bytes of a block are literals
 _LAST_MATCH = 12  # and the last match starts at least twelve bytes before its end
 _NEVER = 1 << 62
+_SHUFFLED = 16  # the longest pattern that one shuffle of 16 bytes repeats
 
 
 def repeat_table() -> NDArray[np.uint8]:
@@ -84,16 +88,24 @@ def _copy_match(out: int, offset: int, end: int, table: int) -> None:
     """Copy the bytes `offset` before to [out, end), and up to 64 bytes more."""
     source = out - offset
     row = table + min(offset, LANE_BYTES) * 2 * LANE_BYTES
+    step = load_u8(row + LANE_BYTES)
     if HAS_BYTE_PERMUTE:
         pattern = lane_pick_bytes(load_lane(source), load_lane(row))
+        store_lane(out, pattern)
+    elif HAS_BYTE_SHUFFLE:  # a longer pattern stays as it is, and is written again behind its first period
+        short = offset <= _SHUFFLED
+        pattern = lane_choose(short, lane_pick_of_16(source, load_lane(row)), load_lane(source))
+        step = step if short else offset
         store_lane(out, pattern)
     else:
         _repeat_by_words(out, source, offset)
         pattern = load_lane(out)
-    if end - out <= LANE_BYTES:
+    if HAS_BYTE_SHUFFLE and not HAS_BYTE_PERMUTE:
+        if end - out <= (step if offset < LANE_BYTES else LANE_BYTES):
+            return
+    elif end - out <= LANE_BYTES:
         return
     if offset < LANE_BYTES:
-        step = load_u8(row + LANE_BYTES)
         out += step
         while out < end:
             store_lane(out, pattern)

@@ -60,7 +60,10 @@ def _instruction(result: types.Type, *arguments: types.Type) -> Callable[[_Funct
         def define_two(_typing: Any, _first: Any, _second: Any) -> Any:
             return result(*arguments), lower
 
-        define = define_one if len(arguments) == 1 else define_two
+        def define_three(_typing: Any, _first: Any, _second: Any, _third: Any) -> Any:
+            return result(*arguments), lower
+
+        define = (define_one, define_two, define_three)[len(arguments) - 1]
         define.__name__, define.__doc__ = emit.__name__, emit.__doc__
         made: _Function = intrinsic(define)
         return made
@@ -205,5 +208,29 @@ def lane_pick_bytes(builder: Any, lane: Any, index: Any) -> Any:
     )
 
 
+@_instruction(_lane, _word, _lane)
+def lane_pick_of_16(builder: Any, address: Any, index: Any) -> Any:
+    """Return as byte i byte ``index[i] % 16`` of the 16 at an address: AVX-512 BW (`HAS_BYTE_SHUFFLE`)."""
+    kind = ir.VectorType(_WORD, 2)
+    index_type = ir.VectorType(ir.IntType(32), 8)
+    pair = _read(builder, address, kind)
+    lane = builder.shuffle_vector(pair, ir.Constant(kind, ir.Undefined), ir.Constant(index_type, [0, 1] * 4))
+    shuffle = ir.FunctionType(_BYTES, [_BYTES, _BYTES])
+    function = cgutils.get_or_insert_function(builder.module, shuffle, "llvm.x86.avx512.pshuf.b.512")
+    return builder.bitcast(
+        builder.call(function, [builder.bitcast(lane, _BYTES), builder.bitcast(index, _BYTES)]), _WORDS
+    )
+
+
+@_instruction(_lane, _word, _lane, _lane)
+def lane_choose(builder: Any, condition: Any, left: Any, right: Any) -> Any:
+    """Return `left` where the word is not 0, else `right`, without a jump."""
+    chosen = builder.icmp_signed("!=", condition, ir.Constant(_WORD, 0))
+    mask = builder.bitcast(builder.sext(chosen, _BYTE), _BITS)
+    return builder.select(mask, left, right)
+
+
 # what numba compiles for, which NUMBA_CPU_NAME and NUMBA_CPU_FEATURES may narrow
-HAS_BYTE_PERMUTE: bool = "+avx512vbmi" in cpu_target.target_context.codegen().magic_tuple()[2].split(",")
+_FEATURES: list[str] = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
+HAS_BYTE_PERMUTE: bool = "+avx512vbmi" in _FEATURES
+HAS_BYTE_SHUFFLE: bool = "+avx512bw" in _FEATURES

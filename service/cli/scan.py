@@ -127,7 +127,7 @@ def run_scan(
     UserError
         When the scan failed otherwise, with what the device or plan said.
     """
-    from bluesky.utils import RunEngineInterrupted
+    from bluesky.utils import RequestAbort, RunEngineInterrupted
 
     from service.documents import DocumentWriter, ScanProgress
     from service.scan_failure import told_in_a_sentence
@@ -148,7 +148,7 @@ def run_scan(
         try:
             with contextlib.redirect_stdout(sys.stderr):  # bluesky prints; standard output is for results
                 (uid,) = engine(plan)
-        except RunEngineInterrupted:
+        except (RunEngineInterrupted, RequestAbort):
             stopped = True
         finally:
             series = int(detector.series.get())

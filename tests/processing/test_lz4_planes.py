@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from processing import lz4_planes, memory_words, plane_blocks, plane_sum
 from processing.lz4_planes import MARGIN, REASONS, decode_block, decode_lz4, repeat_table
+from processing.memory_words import HAS_BYTE_SHUFFLE
 
 
 def reference(compressed, size):
@@ -252,12 +253,16 @@ def test_compiled_kernels_are_renewed_when_a_file_they_are_built_on_changes(modu
     assert f"{module.BUILT_ON:#010x}" == f"{found:#010x}", "set BUILT_ON to the second number"
 
 
-def test_processors_without_a_byte_permutation_decode_the_same():
+@pytest.mark.parametrize("name", ["generic", "skylake-avx512"])
+def test_processors_without_a_byte_permutation_decode_the_same(name):
+    if name != "generic" and not HAS_BYTE_SHUFFLE:
+        pytest.skip("this processor has no AVX-512")
     program = """
 import lz4.block, numpy as np
 from processing.lz4_planes import decode_lz4
-from processing.memory_words import HAS_BYTE_PERMUTE
+from processing.memory_words import HAS_BYTE_PERMUTE, HAS_BYTE_SHUFFLE
 assert not HAS_BYTE_PERMUTE
+assert HAS_BYTE_SHUFFLE == (NAME != "generic")
 rng = np.random.default_rng(3)
 for trial in range(200):
     raw = rng.integers(0, 3, 2048, dtype=np.uint8) * (rng.random(2048) < rng.random())
@@ -266,9 +271,10 @@ for trial in range(200):
     assert decode_lz4(lz4.block.compress(raw, store_size=False), 2048, 64) == raw
 print("same")
 """
+    features = "" if name == "generic" else "+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512cd"
     lines = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
+        [sys.executable, "-c", f"NAME = {name!r}\n{program}"],
+        env={**os.environ, "NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features},
         capture_output=True,
         text=True,
         timeout=100,
