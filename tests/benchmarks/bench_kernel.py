@@ -2,8 +2,7 @@
 
     python tests/benchmarks/bench_kernel.py [--rounds 9] [--frames 3] [--levels dense] [--types uint32]
 
-Frames are 4371 x 4150 with module gaps and 2000 bad pixels at the type's maximum, a beam stop and Poisson counts with a
-radial falloff. A route is everything from the compressed bytes to mask, total, chi^2 of the ring and the running sum;
+A route is everything from the compressed bytes to mask, total, chi^2 of the ring and the running sum;
 ours decides before it adds. Medians; times depend on the machine, so judge by the ratios. The last line is JSON.
 """
 
@@ -14,22 +13,23 @@ os.environ["OMP_NUM_THREADS"] = "1"  # bitshuffle would use all cores
 import argparse
 import ctypes
 import json
-import platform
-import struct
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import bitshuffle
+import frames
+import h5py
+import hdf5plugin
 import lz4.block
 import numba
 import numpy as np
 from dectris.compression import decompress
+from frames import BLOCK, CENTER, LEVELS
 
 from processing.bitplane import FrameScorer, PlaneSpill
 from processing.lz4_planes import decode_block, repeat_table
-from processing.mask import gap_mask
 from processing.memory_words import address_of
 from processing.plane_layout import PlaneLayout, lanes
 from processing.plane_sum import PlaneSum
@@ -40,35 +40,7 @@ try:  # not among our dependencies: measured where it is installed
 except ImportError:
     bslz4_to_sparse = None
 
-SHAPE = (4371, 4150)
-CENTER = (2185.3, 2070.7)
-LEVELS = {"sparse": 9.0e4, "medium": 4.5e6, "dense": 7.3e7}
-BLOCK = 8192
 AT_ONCE = 8
-
-
-def static_mask() -> np.ndarray:
-    valid = gap_mask(SHAPE)
-    valid.reshape(-1)[np.random.default_rng(9).integers(0, valid.size, 2000)] = False
-    return valid.astype(np.uint8)
-
-
-def counts(photons: float, valid: np.ndarray, seed: int) -> np.ndarray:
-    """Return Poisson counts of an expectation that falls off with the radius."""
-    rows = np.arange(SHAPE[0])[:, None] - CENTER[0]
-    cols = np.arange(SHAPE[1])[None, :] - CENTER[1]
-    radius = np.sqrt(rows * rows + cols * cols)
-    expected = (1 + (radius / 120) ** 2) ** -0.83 * (1 + 0.3 * np.cos(radius / 9))
-    expected[radius < 28] = 0  # the beam stop
-    expected *= valid
-    return np.random.default_rng(seed).poisson(expected * (photons / expected.sum()))
-
-
-def compress(drawn: np.ndarray, valid: np.ndarray, dtype: str) -> bytes:
-    pixels = drawn.astype(dtype)
-    pixels[valid == 0] = np.iinfo(dtype).max
-    body = bitshuffle.compress_lz4(pixels.reshape(-1), BLOCK // pixels.itemsize).tobytes()
-    return struct.pack(">QI", pixels.nbytes, BLOCK) + body
 
 
 @numba.njit(nogil=True)
@@ -135,6 +107,10 @@ class Routes:
         self.sum = PlaneSum(self.layout)
         self.work, self.table = lanes(1, 3 * BLOCK)[0], repeat_table()
         self.next = 0
+        self.file = h5py.File(f"memory {id(self)}", "w", driver="core", backing_store=False, rdcc_nbytes=0)
+        self.chunk = self.file.create_dataset(
+            "data", valid.shape, self.dtype, chunks=valid.shape, **hdf5plugin.Bitshuffle(cname="lz4")
+        )
         self.to_sparse = bslz4_to_sparse.chunk2sparse(valid, self.dtype) if bslz4_to_sparse else None
 
     def blob(self) -> bytes:
@@ -170,6 +146,19 @@ class Routes:
         np.add(self.total, counted, out=self.total)
         self.chi2(pixels[self.ring])
 
+    def hdf5(self) -> None:
+        """As with h5py: the chunk goes through the HDF5 filter of hdf5plugin."""
+        self.chunk.id.write_direct_chunk((0, 0), self.blob())
+        pixels = self.chunk[()].reshape(-1)
+        counted = np.where((pixels < self.limit) & self.good, pixels, 0)
+        counted.sum(dtype=np.uint64)
+        np.add(self.total, counted, out=self.total)
+        self.chi2(pixels[self.ring])
+
+    def memory(self) -> None:
+        """Add a decoded frame to a sum: what any route that decodes pays on top."""
+        np.add(self.total, self.good, out=self.total)
+
     def sparse(self) -> None:
         count, (values, where) = self.to_sparse(np.frombuffer(self.blob(), np.uint8), 0)
         _sparse_add(values, where, count, self.limit, self.total)
@@ -196,7 +185,7 @@ def _liblz4() -> Callable[..., int]:
 
 def measure(routes: Routes, rounds: int) -> dict[str, float]:
     """Return median milliseconds a frame of each route and stage."""
-    others = {"bitshuffle": routes.bitshuffle, "dectris": routes.dectris, "lz4_alone": routes.lz4_alone}
+    others = {name: getattr(routes, name) for name in ("bitshuffle", "dectris", "hdf5", "lz4_alone", "memory")}
     if bslz4_to_sparse is not None:
         others["sparse"] = routes.sparse
     try:
@@ -241,6 +230,41 @@ def two_threads(routes: Routes, rounds: int) -> float:
     return round(2 * seconds(1) / seconds(2), 2)
 
 
+def machine() -> dict[str, object]:
+    """Name the processor, for times depend on it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    of = {
+        key: next((line.split(":")[1].strip() for line in lines if line.startswith(key)), "")
+        for key in ("model name", "flags")
+    }
+    return {
+        "processor": of["model name"],
+        "cores": os.cpu_count(),
+        "avx512": sorted(flag for flag in of["flags"].split() if flag.startswith("avx512")),
+    }
+
+
+def run(levels: list[str], types: list[str], *, rounds: int, different: int, threads: bool) -> list[dict[str, object]]:
+    """Measure every level and type; print a line each."""
+    valid = frames.static_mask()
+    rows = []
+    for level in levels:
+        drawn = [frames.counts(LEVELS[level], valid, seed) for seed in range(different)]
+        for dtype in types:
+            blobs = [frames.compress(one, valid, dtype) for one in drawn]
+            routes = Routes(valid, dtype, blobs)
+            row: dict[str, object] = {"level": level, "type": dtype, "MB": round(len(blobs[0]) / 1e6, 2)}
+            measured = measure(routes, rounds)
+            best = min(measured[name] for name in ("bitshuffle", "dectris", "hdf5", "sparse") if name in measured)
+            row |= measured | {"times_faster": round(best / measured["ours"], 2)}
+            row["spill_MB"] = round(routes.spills[0].nbytes / 1e6, 2)
+            if threads:
+                row["two_threads"] = two_threads(routes, rounds)
+            print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+            rows.append(row)
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
@@ -249,29 +273,9 @@ def main() -> None:
     parser.add_argument("--types", nargs="+", default=["uint32", "uint16"])
     parser.add_argument("--threads", action="store_true", help="measure two threads too")
     options = parser.parse_args()
-    valid = static_mask()
-    flags = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), "")
-    machine = {
-        "processor": platform.processor() or platform.machine(),
-        "avx512": sorted(flag for flag in flags.split() if flag.startswith("avx512")),
-    }
-    print(machine)
-    rows = []
-    for level in options.levels:
-        drawn = [counts(LEVELS[level], valid, seed) for seed in range(options.frames)]
-        for dtype in options.types:
-            blobs = [compress(one, valid, dtype) for one in drawn]
-            routes = Routes(valid, dtype, blobs)
-            row = {"level": level, "type": dtype, "MB": round(len(blobs[0]) / 1e6, 2)}
-            row |= measure(routes, options.rounds)
-            best = min(row[name] for name in ("bitshuffle", "dectris", "sparse") if name in row)
-            row["times_faster"] = round(best / row["ours"], 2)
-            row["spill_MB"] = round(routes.spills[0].nbytes / 1e6, 2)
-            if options.threads:
-                row["two_threads"] = two_threads(routes, options.rounds)
-            print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
-            rows.append(row)
-    print(json.dumps({"machine": machine, "rows": rows}))
+    print(machine())
+    rows = run(options.levels, options.types, rounds=options.rounds, different=options.frames, threads=options.threads)
+    print(json.dumps({"machine": machine(), "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,134 @@
+"""The whole live path: frames over a socket into `xedm live`, page and preview watched, on the same two cores.
+
+    python tests/benchmarks/bench_socket.py [--level dense] [--rate 133] [--seconds 60] [--cascade]
+
+A sender of pooled frames (`sim.throughput`) paces them; the service runs as users run it. Afterwards the sum is
+compared with the sender's own, bit for bit. The last line is JSON.
+"""
+
+import argparse
+import contextlib
+import json
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from service.processes import Running, start, start_live
+
+LOOK_EVERY_S = 1.0
+POOL_TIMEOUT_S = 300.0
+SETTLED_S = 60.0
+"""Memory growth counts from here on."""
+
+
+def start_sender(folder: Path, level: str, dtype: str, frames: int, rate: float, more: list[str]) -> Running:
+    """Start the sender and wait until its pool is made."""
+    words = ["-m", "sim.throughput", "--level", level, "--dtype", dtype, "--frames", str(frames), "--rate", str(rate)]
+    return start("sender", [*words, "--truth", str(folder / "truth.npz"), *more], folder / "sender.log", POOL_TIMEOUT_S)
+
+
+def memory_mb(pid: int) -> float:
+    """Return the resident memory of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * 4096 / 1e6
+
+
+def cpu_s(pid: int) -> float:
+    """Return the processor seconds of a process."""
+    words = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(words[11]) + int(words[12])) / 100
+
+
+def exact(result: Path, truth: Path) -> bool:
+    """Whether the sum equals the sender's own over the frames that were accepted."""
+    known = np.load(truth, allow_pickle=False)
+    with h5py.File(result) as file:
+        frames, verdicts = file["entry/frames/frame"][()], file["entry/frames/verdict"][()]
+        total, excluded = file["entry/sum/data"][()], file["entry/sum/excluded"][()]
+    labels, counts = np.unique(known["label"][frames[verdicts == 0]], return_counts=True)
+    if dict(zip(labels, counts, strict=True)) != {
+        name: int((known["label"] == name).sum()) for name in labels.tolist()
+    }:
+        return False  # only whole classes can be compared with sums by label
+    wanted = sum(known[f"sum_{name}"] for name in labels)
+    hot = sum(known[f"excluded_{name}"] for name in labels)
+    return bool(np.array_equal(total, wanted) and np.array_equal(excluded, hot))
+
+
+def run(level: str, dtype: str, rate: float, frames: int, more: list[str]) -> dict[str, object]:
+    """Send and receive one series; return what was seen."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        sender = start_sender(folder, level, dtype, frames, rate, more)
+        settings = ["reconstruction.enabled=false", "stream.drain_s=2"]
+        live = start_live(folder / "live", stream=sender.ready["stream"], settings=settings)
+        try:
+            seen, memory, page = watch(live, sender)
+        finally:
+            sender.stop()
+            used = cpu_s(live.process.pid)
+            live.stop()
+        sent = (
+            json.loads(sender.lines[-1]) if sender.lines else json.loads(sender.process.stdout.read().splitlines()[-1])
+        )
+        settled = [mb for at, mb in memory if at > min(SETTLED_S, memory[-1][0] / 2)]
+        row: dict[str, object] = {
+            "level": level,
+            "type": dtype,
+            "MB": round(sender.ready["mb_a_frame"], 2),
+            "asked_hz": rate,
+            "sent_hz": sent["rate_hz"],
+            "frames": frames,
+            "state": seen["state"],
+            "missing": seen["counts"]["missing"],
+            "balanced": seen["balanced"],
+            "counts": {name: count for name, count in seen["counts"].items() if count},
+            "exact": exact(Path(seen["result"]), folder / "truth.npz"),
+            "most_behind": page["behind"],
+            "service_cpu_ms": round(1e3 * used / frames, 2),
+            "memory_mb": round(settled[-1]),
+            "memory_growth_percent": round(100 * (settled[-1] / settled[0] - 1), 2),
+        }
+        print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+        return row
+
+
+def watch(live: Running, sender: Running) -> tuple[dict, list[tuple[float, float]], dict[str, int]]:
+    """Look at the page as a browser does until the series has ended."""
+    begun, memory, most = time.monotonic(), [], {"behind": 0}
+    while True:
+        with urllib.request.urlopen(f"{live.ready['http']}/status", timeout=30) as answer:
+            status = json.load(answer)
+        most["behind"] = max(most["behind"], status["behind"])
+        memory.append((time.monotonic() - begun, memory_mb(live.process.pid)))
+        if status["state"] in ("complete", "incomplete", "failed"):
+            return status, memory, most
+        if sender.process.poll() not in (None, 0):
+            raise RuntimeError(f"sender ended early, see {sender.log.read_text()[-500:]}")
+        with contextlib.suppress(urllib.error.HTTPError):  # before the first frame there is none
+            urllib.request.urlopen(f"{live.ready['http']}/preview.jpg", timeout=30).read()
+        time.sleep(LOOK_EVERY_S)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--level", default="dense", choices=("sparse", "medium", "dense"))
+    parser.add_argument("--type", default="uint32", choices=("uint16", "uint32"))
+    parser.add_argument("--rate", type=float, default=133.0, help="frames a second, 0: as fast as they are taken")
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--frames", type=int, help="instead of --seconds")
+    parser.add_argument("--cascade", action="store_true", help="silicon, streaks and background as in the paper's run")
+    parser.add_argument("--detector", default="eig16m", choices=("eig1m", "eig16m"))
+    options = parser.parse_args()
+    frames = options.frames or round(options.seconds * (options.rate or 100.0))
+    more = ["--detector", options.detector, *(["--cascade"] if options.cascade else [])]
+    print(json.dumps(run(options.level, options.type, options.rate, frames, more)))
+
+
+if __name__ == "__main__":
+    main()
