@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check test-slow test-docs fuzz docs lock install format clean
+.PHONY: help demo test check test-slow test-docs fuzz bench docs lock install format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,13 @@ test-docs: $(READY) ## run the blocks of the README and compare their output
 fuzz: $(READY) ## a million damaged messages on two cores, minutes
 	$(BIN)/python tests/fuzz/run_fuzz.py --messages 1000000
 
+$(VENV)/.bench: $(READY) requirements-bench.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	@touch $(VENV)/.bench
+
+bench: $(VENV)/.bench ## our kernel, files and live path beside the alternatives, one run; docs/reference/performance.md
+	$(BIN)/python tests/benchmarks/run_bench.py
+
 docs: $(READY) ## write the generated pages and build the Python reference (HTML in docs/_build)
 	rm -rf docs/reference/api/generated
 	$(BIN)/python docs/generate.py
@@ -54,6 +61,7 @@ format: $(READY) ## put the code in order
 lock: $(READY) ## lock the dependencies anew, with hashes
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --group dev pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --group bench -c requirements.lock pyproject.toml -o requirements-bench.lock
 
 clean: ## remove what the verbs made
 	rm -rf $(VENV) xedm-output docs/_build docs/reference/api/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -19,7 +19,6 @@ from processing.memory_words import (
     LANE_BYTES,
     address_of,
     lane_any,
-    lane_choose,
     lane_pick_bytes,
     lane_pick_of_16,
     lane_xor,
@@ -94,8 +93,11 @@ def _copy_match(out: int, offset: int, end: int, table: int) -> None:
         store_lane(out, pattern)
     elif HAS_BYTE_SHUFFLE:  # a longer pattern stays as it is, and is written again behind its first period
         short = offset <= _SHUFFLED
-        pattern = lane_choose(short, lane_pick_of_16(source, load_lane(row)), load_lane(source))
-        step = step if short else offset
+        if short:
+            pattern = lane_pick_of_16(source, load_lane(row))
+        else:
+            pattern = load_lane(source)
+            step = offset
         store_lane(out, pattern)
     else:
         _repeat_by_words(out, source, offset)

@@ -60,10 +60,7 @@ def _instruction(result: types.Type, *arguments: types.Type) -> Callable[[_Funct
         def define_two(_typing: Any, _first: Any, _second: Any) -> Any:
             return result(*arguments), lower
 
-        def define_three(_typing: Any, _first: Any, _second: Any, _third: Any) -> Any:
-            return result(*arguments), lower
-
-        define = (define_one, define_two, define_three)[len(arguments) - 1]
+        define = define_one if len(arguments) == 1 else define_two
         define.__name__, define.__doc__ = emit.__name__, emit.__doc__
         made: _Function = intrinsic(define)
         return made
@@ -220,14 +217,6 @@ def lane_pick_of_16(builder: Any, address: Any, index: Any) -> Any:
     return builder.bitcast(
         builder.call(function, [builder.bitcast(lane, _BYTES), builder.bitcast(index, _BYTES)]), _WORDS
     )
-
-
-@_instruction(_lane, _word, _lane, _lane)
-def lane_choose(builder: Any, condition: Any, left: Any, right: Any) -> Any:
-    """Return `left` where the word is not 0, else `right`, without a jump."""
-    chosen = builder.icmp_signed("!=", condition, ir.Constant(_WORD, 0))
-    mask = builder.bitcast(builder.sext(chosen, _BYTE), _BITS)
-    return builder.select(mask, left, right)
 
 
 # what numba compiles for, which NUMBA_CPU_NAME and NUMBA_CPU_FEATURES may narrow

@@ -27,6 +27,7 @@ def fuzz(monkeypatch):
     return run_fuzz
 
 
+@pytest.mark.slow
 def test_twenty_thousand_damaged_messages_harm_nothing():
     done = subprocess.run(
         [sys.executable, HERE / "run_fuzz.py", "--messages", "20000", "--seed", "20"],

@@ -24,7 +24,7 @@ def gold(summed):
     return prepared_of(summed("au-sio2", 300, 0))
 
 
-@pytest.mark.parametrize("sample", ["au-sio2", "nv-lp"])
+@pytest.mark.parametrize("sample", ["au-sio2", pytest.param("nv-lp", marks=pytest.mark.slow)])
 def test_scores_of_a_live_sum(summed, sample):
     s = summed(sample, 300, 1)
     made = reconstruct(prepared_of(s), PhaseSettings(seed=1))
