@@ -15,6 +15,7 @@ from pathlib import Path
 
 import frames
 import h5py
+import hdf5plugin
 import numpy as np
 
 from service.config import Settings
@@ -41,6 +42,14 @@ def write(folder: Path, count: int, level: str, dtype: str) -> Path:
     rows, cols = frames.SHAPE
     config = {
         "description": "Dectris Eiger simulated, pooled frames",
+        "detector_number": "E-32-0000",
+        "eiger_fw_version": "release-1.6.5",
+        "flatfield_correction_applied": True,
+        "threshold_energy": 4410.5,
+        "detector_readout_time": 3e-6,
+        "auto_summation": True,
+        "roi_mode": "disabled",
+        "number_of_excluded_pixels": int((valid == 0).sum()),
         "nimages": 1,
         "ntrigger": count,
         "trigger_mode": "ints",
@@ -113,11 +122,11 @@ def with_libertem(master: Path, count: int) -> float | None:
     part = master.parent / "libertem.h5"
     with h5py.File(part, "w") as file, h5py.File(data_files(master)[0]) as source:
         origin = source["/entry/data/data"]
-        plist = origin.id.get_create_plist()
-        space = h5py.h5s.create_simple((count, *frames.SHAPE))
-        made = h5py.h5d.create(file.id, b"data", origin.id.get_type(), space, plist)
+        chunk = (1, *frames.SHAPE)
+        packed = hdf5plugin.Bitshuffle(cname="lz4")
+        made = file.create_dataset("data", (count, *frames.SHAPE), origin.dtype, chunks=chunk, **packed)
         for number in range(count):
-            made.write_direct_chunk((number, 0, 0), origin.id.read_direct_chunk((number, 0, 0))[1])
+            made.id.write_direct_chunk((number, 0, 0), origin.id.read_direct_chunk((number, 0, 0))[1])
     executor = DaskJobExecutor.make_local(cluster_spec(cpus=[0, 1], cudas=[], has_cupy=False))
     with Context(executor=executor) as context:
         data = context.load("hdf5", path=str(part), ds_path="/data", nav_shape=(count,), sig_shape=frames.SHAPE)
