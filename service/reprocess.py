@@ -54,16 +54,19 @@ def series_number(path: Path) -> int:
 
 
 def _examined(source: EigerFile, series: Series, workers: int) -> Iterator[tuple[EncodedFrame, Examined | Refusal]]:
-    """Decode and score frames on several threads, in the order of the file."""
+    """Read, decode and score frames on several threads; they come in the order of the file."""
+
+    def read(number: int) -> tuple[EncodedFrame, Examined | Refusal] | None:
+        frame = source.frame(series.header.series, number)
+        return None if frame is None else (frame, examine(frame, series))
+
     with ThreadPoolExecutor(workers) as pool:
-        under_way: deque[tuple[EncodedFrame, Future[Examined | Refusal]]] = deque()
-        for frame in source.frames(series.header.series):
-            under_way.append((frame, pool.submit(examine, frame, series)))
-            if len(under_way) > 2 * workers:
-                done = under_way.popleft()
-                yield done[0], done[1].result()
-        for frame, future in under_way:
-            yield frame, future.result()
+        under_way: deque[Future[tuple[EncodedFrame, Examined | Refusal] | None]] = deque()
+        for number in range(len(source)):
+            under_way.append(pool.submit(read, number))
+            if len(under_way) > 2 * workers and (done := under_way.popleft().result()) is not None:
+                yield done
+        yield from (done for future in under_way if (done := future.result()) is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import zlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -11,6 +10,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from processing.frame import CATEGORY_NAMES, SeriesHeader
@@ -212,7 +212,7 @@ def _process(entry: h5py.Group, content: SeriesFile) -> None:
 def _compressed(group: h5py.Group, name: str, array: NDArray[Any]) -> h5py.Dataset:
     """Write a 2-D array with the two filters every HDF5 has (shuffle, deflate).
 
-    The chunks are compressed here, because zlib then runs without the interpreter's lock while frames keep coming.
+    The chunks are compressed here, because deflate then runs without the interpreter's lock while frames keep coming.
     """
     rows, cols = array.shape
     item = array.dtype.itemsize
@@ -225,5 +225,5 @@ def _compressed(group: h5py.Group, name: str, array: NDArray[Any]) -> h5py.Datas
         if len(part) < step:
             part = np.concatenate([part, np.zeros((step - len(part), cols), array.dtype)])
         flat = np.ascontiguousarray(part).view(np.uint8).reshape(-1, item)
-        data.id.write_direct_chunk((start, 0), zlib.compress(flat.T.tobytes(), 1))
+        data.id.write_direct_chunk((start, 0), isal_zlib.compress(flat.T.tobytes(), 1))
     return data
