@@ -6,6 +6,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from service.config import Settings
 from service.documents import DocumentWriter, ScanProgress
 from service.errors import NotReachedError, UserError
+from service.listen import listen_tcp, port_of
 from service.processes import Running, start_live, start_sim
 from service.scan_failure import told_in_a_sentence
 from service.session import beamline_names, build_session, close_channels, leave_safely, point_at
@@ -136,20 +138,26 @@ def start_demo(options: DemoOptions, pairs: Sequence[str] = ()) -> Demo:
     """
     folder = fresh_folder(options.output)
     speed = options.speed or SPEED[options.detector, options.sample]
-    sim = start_sim(
-        folder,
-        detector=options.detector,
-        sample=options.sample,
-        speed=speed,
-        seed=options.seed,
-        truth=folder / "truth",
-    )
     settings = [f"reconstruction.object_diameter_m={DIAMETER_M[options.sample]}", *pairs]
-    try:
-        live = start_live(folder, stream=sim.ready["stream"], http=options.http, settings=settings)
-    except UserError:
-        sim.stop()
-        raise
+    with listen_tcp(0, what="the stream", option="--stream-port") as held:
+        port = port_of(held)
+    with ThreadPoolExecutor(2) as pool:  # side by side, for each compiles at its first start
+        starting = pool.submit(
+            start_sim,
+            folder,
+            detector=options.detector,
+            sample=options.sample,
+            speed=speed,
+            seed=options.seed,
+            truth=folder / "truth",
+            options=["--stream-port", str(port)],
+        )
+        stream = f"tcp://127.0.0.1:{port}"
+        receiving = pool.submit(start_live, folder, stream=stream, http=options.http, settings=settings)
+    for one, other in ((starting, receiving), (receiving, starting)):
+        if one.exception() is not None and other.exception() is None:
+            other.result().stop()
+    sim, live = starting.result(), receiving.result()
     demo = Demo(options=options, folder=folder, sim=sim, live=live)
     point_at(sim, live)
     return demo
