@@ -143,10 +143,8 @@ def main() -> None:
         list(LEVELS), ["uint32", "uint16"], rounds=rounds, different=different, threads=True
     )
     found["files"] = [bench_files.run(100, 8) if quick else bench_files.run(1000, 32)]
-    asked = (
-        [("sparse", 133.0), ("dense", 133.0)] if quick else [(level, rate) for level in LEVELS for rate in (133.0, 0)]
-    )
-    seconds = 10 if quick else 60
+    asked = [("sparse", 133.0), ("dense", 133.0)] if quick else [*((level, 133.0) for level in LEVELS), ("dense", 0.0)]
+    seconds = 10 if quick else 30
     found["live"] = [
         bench_socket.run(level, "uint32", rate, round(seconds * (rate or 100)), []) for level, rate in asked
     ]
