@@ -32,6 +32,8 @@ class EigerFile:
     """
 
     def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise UserError(f"file {path} must be an Eiger master file, got no such file; look at its folder and name")
         try:
             self._master = h5py.File(path, "r")
         except OSError as error:

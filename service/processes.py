@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from service.errors import NotReachedError
+from service.errors import ConfigurationError, NotReachedError, UsageError, UserError
 
 START_TIMEOUT_S = 90.0
 """The very first start compiles."""
@@ -100,6 +100,8 @@ def start_sim(
     ------
     NotReachedError
         When it is not; the sentence holds the end of its log.
+    UsageError, ConfigurationError
+        When it refused what it was told, in its own words.
     """
     words = ["--detector", detector, "--sample", sample, "--speed", f"{speed:g}", "--seed", str(seed)]
     words += ["--output", str(output / "detector"), "--with-parent"]
@@ -140,6 +142,8 @@ def start_live(
     ------
     NotReachedError
         When it is not; the sentence holds the end of its log.
+    UsageError, ConfigurationError
+        When it refused what it was told, in its own words.
     """
     words = ["--stream", stream, "--output", str(output), "--http", str(http), "--with-parent"]
     for pair in settings:
@@ -178,7 +182,7 @@ def start(name: str, arguments: Sequence[str], log: Path, timeout_s: float) -> R
         if not running.alive or time.monotonic() > deadline:
             problem = _not_ready(running, timeout_s)
             running.stop(2.0)
-            raise NotReachedError(problem)
+            raise problem
     return running
 
 
@@ -205,12 +209,16 @@ def _json(line: str) -> dict[str, Any]:
     return answer if isinstance(answer, dict) else {}
 
 
-def _not_ready(running: Running, timeout_s: float) -> str:
+def _not_ready(running: Running, timeout_s: float) -> UserError:
+    """Return why a process is not ready: in its own words and with its own exit code when it gave up by itself."""
     end = running.log.read_text(errors="replace")[-LOG_TAIL:].strip()
     code = running.process.poll()
+    kind = next((kind for kind in (UsageError, ConfigurationError) if kind.exit_code == code), NotReachedError)
+    if kind is not NotReachedError and end:
+        return kind(f"{end.splitlines()[-1].removeprefix('xedm: ')} (said by the {running.name}, log: {running.log})")
     got = "nothing" if code is None else f"exit code {code}"
     said = f"; it says: {end}" if end else ""
-    return f"{running.name} must be ready within {timeout_s:g} s, got {got}{said} (log: {running.log})"
+    return NotReachedError(f"{running.name} must be ready within {timeout_s:g} s, got {got}{said} (log: {running.log})")
 
 
 def _close(pipe: IO[bytes] | None) -> None:

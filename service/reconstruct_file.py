@@ -32,6 +32,8 @@ def read_job(result: Path, settings: Reconstruction, workers: int) -> ImagingJob
     UserError
         When the file cannot be read or does not say enough.
     """
+    if not result.is_file():
+        raise UserError(f"result file {result} must exist, got no such file; look at its folder and name")
     try:
         with h5py.File(result) as file:
             return _job(file["entry"], settings, workers)

@@ -93,6 +93,8 @@ def scan_of(result: Path, series: int) -> Scan:
     UserError
         When it is not a result file.
     """
+    if not result.is_file():
+        raise UserError(f"--points {result} must be a result file of the live service, got no such file")
     try:
         with h5py.File(result) as file:
             columns = {name: file[f"entry/frames/{name}"][()] for name in ("frame", "verdict", "point", "x", "y")}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from service.cli.simulation import check_simulation
 from service.errors import UsageError
 
 if TYPE_CHECKING:
@@ -75,12 +76,7 @@ def _options(
     match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", points)
     if match is None or not int(match[1]) or not int(match[2]):
         raise UsageError(f"--points must look like 20x20, got {points!r}")
-    if detector not in ("eig1m", "eig16m"):
-        raise UsageError(f"--detector must be eig1m or eig16m, got {detector!r}")
-    if sample not in ("au-sio2", "nv-lp"):
-        raise UsageError(f"--sample must be au-sio2 or nv-lp, got {sample!r}")
-    if speed is not None and not 0 < speed <= 10_000:
-        raise UsageError(f"--speed must be above 0 and at most 10000, got {speed:g}")
+    check_simulation(detector, sample, speed)
     return DemoOptions(
         detector=detector,
         sample=sample,

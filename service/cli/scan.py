@@ -12,6 +12,7 @@ from typing import Annotated, Any, Self
 
 import typer
 
+from service.cli.simulation import check_simulation
 from service.errors import NotReachedError, UsageError
 
 SIM_SPEED = 100.0
@@ -49,6 +50,7 @@ def scan(
     rectangle = (x, y, exposure)
     check_rectangle(*rectangle)
     if sim:
+        check_simulation(detector, sample, speed)
         simulation = {"detector": detector, "sample": sample, "speed": speed, "seed": seed}
         code = _simulated(output, rectangle, as_json, http, set_ or [], **simulation)
     else:
@@ -153,6 +155,8 @@ def run_scan(
         finally:
             series = int(detector.series.get())
             session["beamline"].make_safe()
+        if not as_json:
+            sys.stderr.write("scan ended; the service makes the last image and the final file ...\n")
         outcome = (
             _outcome(live, series) | _from_page(page) | {"uid": uid, "stopped": stopped, "documents": str(writer.path)}
         )

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from service.cli.simulation import check_simulation
+
 
 def sim(
     context: typer.Context,
@@ -20,6 +22,7 @@ def sim(
 
     Example: xedm sim --detector eig1m --speed 100
     """
+    check_simulation(detector, sample, speed)
     words = ["--detector", detector, "--sample", sample, "--speed", str(speed), "--seed", str(seed)]
     if truth is not None:
         words += ["--truth", truth]

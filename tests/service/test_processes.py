@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from service.errors import NotReachedError
+from service.errors import ConfigurationError, NotReachedError, UsageError
 from service.processes import start, start_live
 
 READY = "import json, sys, time; print('first words'); print(json.dumps({'ready': True, 'port': 7}), flush=True); "
@@ -47,10 +47,18 @@ def test_a_live_service_ends_well_when_the_one_who_started_it_is_gone(tmp_path):
 
 
 def test_a_program_that_dies_at_its_start_is_told_with_its_last_words(tmp_path):
+    program = "import sys; sys.stderr.write('no port left\\n'); sys.exit(1)"
     with pytest.raises(
-        NotReachedError, match=r"thing must be ready within 10 s, got exit code 3; it says: no port left"
+        NotReachedError, match=r"thing must be ready within 10 s, got exit code 1; it says: no port left"
     ):
-        start("thing", ["-c", "import sys; sys.stderr.write('no port left\\n'); sys.exit(3)"], tmp_path / "log", 10.0)
+        start("thing", ["-c", program], tmp_path / "log", 10.0)
+
+
+@pytest.mark.parametrize(("code", "kind"), [(2, UsageError), (3, ConfigurationError)])
+def test_what_a_program_refuses_is_told_in_its_own_words_and_with_its_own_code(tmp_path, code, kind):
+    program = f"import sys; sys.stderr.write('noise\\nxedm: setting a.b does not exist\\n'); sys.exit({code})"
+    with pytest.raises(kind, match=r"^setting a.b does not exist \(said by the thing, log: .*log\)$"):
+        start("thing", ["-c", program], tmp_path / "log", 10.0)
 
 
 def test_a_program_that_stays_silent_is_ended(tmp_path):
