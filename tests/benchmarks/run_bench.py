@@ -129,7 +129,7 @@ def plot(rows: list[Row]) -> None:
     axes.set_yscale("log")
     axes.set_xticks(range(len(rows)), names)
     axes.set_ylabel("ms a frame, one core")
-    axes.legend(fontsize="small", ncols=2)
+    figure.legend(loc="outside upper center", fontsize="small", ncols=3)
     figure.savefig(PAGE.with_suffix(".png"), dpi=110)
 
 
