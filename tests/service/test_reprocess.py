@@ -151,8 +151,11 @@ def test_a_mask_of_another_detector_is_a_mistake_of_the_configuration(tmp_path, 
 
 
 def test_what_is_no_eiger_file_is_said(tmp_path):
-    with pytest.raises(UserError, match="cannot be read as HDF5"):
+    with pytest.raises(UserError, match="must be an Eiger master file, got no such file; look at its folder and name"):
         EigerFile(tmp_path / "none.h5")
+    (tmp_path / "text.h5").write_text("no HDF5")
+    with pytest.raises(UserError, match="cannot be read as HDF5"):
+        EigerFile(tmp_path / "text.h5")
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = 1
     with pytest.raises(UserError, match="must be an Eiger master file"):
