@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from statistics import median
 
 import h5py
 import numpy as np
@@ -23,7 +24,7 @@ from service.processes import Running, start, start_live
 LOOK_EVERY_S = 1.0
 POOL_TIMEOUT_S = 300.0
 SETTLED_S = 60.0
-"""Memory growth counts from here on."""
+"""Memory growth counts from here on: the median of the minute then begun against that of the last one."""
 
 
 def start_sender(folder: Path, level: str, dtype: str, frames: int, rate: float, more: list[str]) -> Running:
@@ -76,7 +77,7 @@ def run(level: str, dtype: str, rate: float, frames: int, more: list[str]) -> di
         sent = (
             json.loads(sender.lines[-1]) if sender.lines else json.loads(sender.process.stdout.read().splitlines()[-1])
         )
-        settled = [mb for at, mb in memory if at > min(SETTLED_S, memory[-1][0] / 2)]
+        first, last = settled_memory(memory)
         row: dict[str, object] = {
             "level": level,
             "type": dtype,
@@ -91,11 +92,21 @@ def run(level: str, dtype: str, rate: float, frames: int, more: list[str]) -> di
             "exact": exact(Path(seen["result"]), folder / "truth.npz"),
             "most_behind": page["behind"],
             "service_cpu_ms": round(1e3 * used / frames, 2),
-            "memory_mb": round(settled[-1]),
-            "memory_growth_percent": round(100 * (settled[-1] / settled[0] - 1), 2),
+            "memory_mb": round(last),
+            "memory_most_mb": round(max(mb for _, mb in memory)),
+            "memory_growth_percent": round(100 * (last / first - 1), 2),
+            "memory_course_mb": [round(mb) for _, mb in memory[:: max(1, len(memory) // 40)]],
         }
         print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
         return row
+
+
+def settled_memory(memory: list[tuple[float, float]]) -> tuple[float, float]:
+    """Return the median memory of the minute after the first, and of the last; of shorter runs, of thirds."""
+    span = min(SETTLED_S, memory[-1][0] / 3)
+    early = [mb for at, mb in memory if span < at <= 2 * span]
+    late = [mb for at, mb in memory if at > memory[-1][0] - span]
+    return median(early), median(late)
 
 
 def watch(live: Running, sender: Running) -> tuple[dict, list[tuple[float, float]], dict[str, int]]:
