@@ -39,6 +39,30 @@ class FastSum:
         plain = self._plain.frames if self._plain else 0
         return plain + sum(part.frames for part in self._planes.values()) + len(self._waiting)
 
+    def load(self, data: NDArray[np.uint64], excluded: NDArray[np.uint32], frames: int) -> None:
+        """Begin with a sum that was made before, while this one is empty.
+
+        Parameters
+        ----------
+        data : ndarray of uint64, shape (rows, cols)
+        excluded : ndarray of uint32, shape (rows, cols)
+        frames : int
+            Frames in it.
+
+        Raises
+        ------
+        ValueError
+            When it has another shape, or this sum is not empty.
+        """
+        if self.frames or data.shape != self.valid.shape or excluded.shape != self.valid.shape:
+            raise ValueError(
+                f"sum must be empty and have shape {self.valid.shape} to begin with another, got {self.frames} frames "
+                f"and shape {data.shape}"
+            )
+        plain = self._plain_sum()
+        plain.data[:], plain.excluded[:], plain.frames = data, excluded, frames
+        self._read = None
+
     def add(self, contribution: Contribution) -> None:
         """Add a frame; its memory belongs to the sum from here on."""
         self._read = None

@@ -82,6 +82,18 @@ class Spool(_Section):
     enabled: Literal[False] = Field(False, description="not available yet; the detector's FileWriter keeps frames")
 
 
+class Recovery(_Section):
+    """What makes a series survive the service: its ledger and its checkpoints, beside the result file."""
+
+    enabled: bool = True
+    checkpoint_every_s: float = Field(
+        5.0, gt=0, description="at the least; longer where writing one takes more than a twentieth of that"
+    )
+    fetch_timeout_s: float = Field(
+        60.0, ge=0, description="how long the end of a series may wait for frames from spool or detector files"
+    )
+
+
 class Reconstruction(_Section):
     """When and how the image is made."""
 
@@ -156,6 +168,7 @@ class Settings(_Section):
     detector: Detector = Detector()
     screening: Screening = Screening()
     spool: Spool = Spool()
+    recovery: Recovery = Recovery()
     reconstruction: Reconstruction = Reconstruction()
     output: Output = Output()
     http: Http = Http()

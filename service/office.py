@@ -64,6 +64,8 @@ class Office:
         Called with the series and whether its file was written, once a series is final.
     changed : callable
         Called after anything that a status shows has changed.
+    complete : callable
+        Called with an ended series before its last image and file: fetches what it lacks.
     """
 
     def __init__(
@@ -73,7 +75,9 @@ class Office:
         working_folder: Path,
         concluded: Callable[[Series, bool], None],
         changed: Callable[[], None],
+        complete: Callable[[Series], None] = lambda _series: None,
     ) -> None:
+        self._complete = complete
         self._lock, self._errors, self._working = lock, errors, working_folder
         self._concluded, self._changed = concluded, changed
         self._stop = threading.Event()
@@ -177,6 +181,8 @@ class Office:
             wanted, self._wanted = self._wanted, None
         folder = final or wanted
         try:
+            if final is not None:
+                self._complete(final.series)
             if folder is not None:
                 self._image(folder, final=final is not None)
         finally:

@@ -2,14 +2,23 @@
 
 import logging
 import sys
+from typing import TYPE_CHECKING
 
 import structlog
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 
 def say(text: str) -> None:
     """Print a line for a person."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
+
+
+def advance(bar: "Progress", task: "TaskID", done: int, total: int) -> None:
+    """Move a progress bar."""
+    bar.update(task, completed=done, total=total)
 
 
 def set_up_logging() -> None:
