@@ -4,6 +4,7 @@ A record is written after the bytes it speaks of, so the index of a service that
 HDF5's own tables are written late and in no order; after a kill they are not looked at.
 """
 
+import errno
 import os
 import re
 import struct
@@ -70,7 +71,10 @@ class Record:
 
     def blob(self, descriptor: int) -> bytes | None:
         """Return the bytes out of the open data file, None where they are not those that were written."""
-        blob = os.pread(descriptor, self.size, self.offset)
+        try:
+            blob = os.pread(descriptor, self.size, self.offset)
+        except (OSError, OverflowError):
+            return None
         return blob if len(blob) == self.size and zlib.crc32(blob) == self.blob_crc else None
 
 
@@ -126,7 +130,7 @@ class IndexWriter:
         data = record.pack()
         # At a position of our own: behind half a record nothing could be found again.
         if os.pwrite(self._descriptor, data, self._end) != len(data):
-            raise OSError(28, "index record was cut short")
+            raise OSError(errno.ENOSPC, "No space left on device")
         self._end += len(data)
 
     def sync(self) -> None:

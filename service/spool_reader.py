@@ -81,8 +81,6 @@ class SpoolReader:
                 continue
             try:
                 return record.blob(descriptor)
-            except (OSError, OverflowError):
-                return None
             finally:
                 os.close(descriptor)
         return None
@@ -94,9 +92,10 @@ class SpoolReader:
             path = fresh  # killed between the two renames of a salvage
         try:
             with path.open("rb", buffering=0) as index:
-                identity = os.fstat(index.fileno()).st_ino
+                status = os.fstat(index.fileno())
+                identity = status.st_ino
                 known, start = self._read.get(file, (identity, 0))
-                if known != identity:
+                if known != identity or start > status.st_size:
                     start = 0
                 index.seek(start)
                 data = index.readall()
