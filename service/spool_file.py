@@ -75,6 +75,7 @@ class DataFile:
         self.names, self.number, self.frames = names, number, set[int]()
         self._first = (number - 1) * per_file
         self._per_file, self._raw, self._index = per_file, raw, index
+        self._unsynced = True
         self._file: h5py.File | None = None
         self._dataset: h5py.Dataset | None = None
 
@@ -174,7 +175,7 @@ class DataFile:
         row = frame.frame - self._first
         if row >= dataset.shape[0]:
             dataset.resize(row + 1, axis=0)
-        plain = frame.encoding == "<"
+        plain, self._unsynced = frame.encoding == "<", True
         dataset.id.write_direct_chunk((row, 0, 0), frame.blob, filter_mask=_UNFILTERED if plain else 0)
         stored = dataset.id.get_chunk_info_by_coord((row, 0, 0))
         record = Record(
@@ -194,8 +195,10 @@ class DataFile:
 
     def sync(self) -> None:
         """Wait until what was written is on the disk."""
-        os.fsync(self._raw.fileno())
-        self._index.sync()
+        if self._unsynced:
+            os.fsync(self._raw.fileno())
+            self._index.sync()
+            self._unsynced = False
 
     def finish(self) -> bool:
         """Close the file and give it its final name; one without frames goes.
@@ -215,6 +218,7 @@ class DataFile:
                 self._dataset.attrs["image_nr_high"] = np.uint64(self._first + self._dataset.shape[0])
                 self._file.flush()
                 self._file.close()
+            self._unsynced = True
             self.sync()
         except BaseException:
             self.give_up()

@@ -52,9 +52,7 @@ class Record:
     def pack(self) -> bytes:
         """Return the record with its own CRC-32 behind it."""
         kind = PIXEL_TYPES.index(self.pixel_type)
-        body = _BODY.pack(
-            self.frame, *self.shape, self.offset, self.size, self.blob_crc, kind, self.encoding, _VERSION
-        )
+        body = _BODY.pack(self.frame, *self.shape, self.offset, self.size, self.blob_crc, kind, self.encoding, _VERSION)
         return body + _CRC.pack(zlib.crc32(body))
 
     def frame_of(self, series: int, blob: bytes) -> EncodedFrame:
