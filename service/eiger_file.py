@@ -130,6 +130,8 @@ class EigerFile:
         if part < 0 or number - self._starts[part] >= len(self._parts[part][1]):
             return None  # in a data file that is not there
         dataset, index = self._parts[part][1], number - self._starts[part]
+        if dataset.shape[1:] != self.shape:
+            return None
         pixel_type: PixelType = next(name for name in PIXEL_TYPES if name == dataset.dtype.name)
         chunk = self._chunk(dataset, index)
         if chunk is None:

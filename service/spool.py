@@ -190,7 +190,7 @@ class Spool:
         """Call who listens; a mistake there must not stop the writing."""
         try:
             listener()
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged with its traceback
             _log.exception("spool's listener failed")
 
     def _sentence(self, error: Exception) -> str:
