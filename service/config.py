@@ -79,7 +79,19 @@ class Screening(_Section):
 class Spool(_Section):
     """Keeping the compressed frames on disk."""
 
-    enabled: Literal[False] = Field(False, description="not available yet; the detector's FileWriter keeps frames")
+    enabled: bool = Field(default=False, description="true: keep the compressed frames beside the result")
+    frames_per_file: int = Field(1000, ge=1, le=100_000, description="frames in one data file")
+    queue_mib: float = Field(256.0, ge=1, le=65_536, description="memory for frames that wait for the disk")
+    budget_gib: float = Field(
+        200.0, gt=0, description="all spools in the output folder; the oldest series goes first"
+    )
+    detector_files: str | None = Field(
+        None,
+        min_length=1,
+        max_length=500,
+        description="path of the detector's own master files, from which missing frames are fetched; "
+        "`$id` stands for the series number",
+    )
 
 
 class Recovery(_Section):

@@ -66,7 +66,7 @@ def write_series_file(path: Path, content: SeriesFile) -> None:
     OSError
         When the disk refuses; the old file, if any, is as it was.
     """
-    _write_whole(path, lambda file: _fill(file, content))
+    write_whole(path, lambda file: _fill(file, content))
 
 
 def write_image_file(path: Path, imaging: ImagingResult, source: str) -> None:
@@ -85,10 +85,10 @@ def write_image_file(path: Path, imaging: ImagingResult, source: str) -> None:
         entry.attrs["default"] = "prepared" if imaging.image is None else "reconstruction"
         _imaging(entry, imaging)
 
-    _write_whole(path, fill)
+    write_whole(path, fill)
 
 
-def _write_whole(path: Path, fill: Callable[[h5py.File], None]) -> None:
+def write_whole(path: Path, fill: Callable[[h5py.File], None]) -> None:
     """Write aside, sync, rename: a file under its final name is always whole."""
     aside = path.with_name(f".{path.name}.partial")
     try:
