@@ -213,12 +213,19 @@ class Office:
         self.reconstruction = self.reconstruction.model_copy(update={"state": "running"})
         self._changed()
         give_up = self._stop_images.is_set if final else lambda: self._stop_images.is_set() or self.busy()
+        series = folder.series.header.series
+
+        def tell(sentence: str) -> None:
+            self._errors.add("image tried again", sentence, series=series)
+            self._changed()
+
         try:
-            result = run_imaging(job, self._working, folder.series.settings.reconstruction.timeout_s, give_up)
+            timeout_s = folder.series.settings.reconstruction.timeout_s
+            result = run_imaging(job, self._working, timeout_s, give_up, tell)
         except (ImagingError, OSError) as error:
             self.reconstruction = self.reconstruction.model_copy(update={"state": "failed", "message": str(error)})
             if final or not give_up():
-                self._errors.add("no image", str(error), series=folder.series.header.series)
+                self._errors.add("no image", str(error), series=series)
         else:
             folder.imaging = result
             resolution = result.figures.get("resolution_m")

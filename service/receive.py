@@ -6,7 +6,7 @@ import zmq
 
 from processing.frame import Message, Refusal
 from processing.wire import WireReader
-from service.config import Stream
+from service.config import Stream, check_bind
 from service.errors import UserError
 from service.mailbox import Mailbox
 
@@ -33,9 +33,12 @@ class Receiver:
     ------
     UserError
         When the address cannot be bound or connected.
+    ConfigurationError
+        When it would be bound for other machines and `stream.bind_open` is not set.
     """
 
     def __init__(self, settings: Stream, mailbox: Mailbox) -> None:
+        check_bind(settings)
         self._mailbox = mailbox
         self._reader = WireReader(channel=settings.channel)
         self._stop = threading.Event()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import socket
 import threading
 import time
@@ -19,10 +20,12 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from service.access import FAULT, Guard, Refusal, SteeringToken, audit, caller, refuse
+from service.attempts import MAX_REFUSALS, Attempts
 from service.errors import UserError
 from service.listen import LOOPBACK, listen_tcp, port_of
 from service.metrics_page import CONTENT_TYPE, Metrics
 from service.source import LiveSource, PreviewName
+from service.web_connections import PromptProtocol
 from service.web_events import MAX_VIEWERS, PREVIEW_NAMES, Feed
 from service.web_gallery import Gallery, Hung
 
@@ -30,6 +33,7 @@ log = logging.getLogger("xedm.web")
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_SETTINGS = 50
+BODY_WITHIN_S = 10.0
 START_TIMEOUT_S = 20.0
 STATIC = Path(__file__).with_name("static")
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -59,7 +63,7 @@ class WebServer:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
-                http="h11",
+                http=PromptProtocol,
                 ws="none",
                 loop="asyncio",
                 lifespan="on",
@@ -136,6 +140,7 @@ class _Pages:
         self._source = source
         self._token = token
         self._feed = feed
+        self._attempts = Attempts()
         self._gallery = Gallery(source)
         self._metrics = Metrics(source, viewers=lambda: feed.viewers, renderings=lambda: self._gallery.renderings)
         self._assets = {
@@ -233,13 +238,34 @@ class _Pages:
 
     async def _steering_body(self, request: Request) -> bytes:
         """Check the right to steer before a byte of the body is read."""
-        self._token.check(request)
+        self._check_right(request)
         body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                raise Refusal(status=413, sentence=f"the body must be at most {MAX_BODY_BYTES} bytes; send less")
+        try:
+            async with asyncio.timeout(BODY_WITHIN_S):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > MAX_BODY_BYTES:
+                        raise Refusal(
+                            status=413, sentence=f"the body must be at most {MAX_BODY_BYTES} bytes; send less"
+                        )
+        except TimeoutError:
+            raise Refusal(status=408, sentence=f"the body must come within {BODY_WITHIN_S:g} s; send it again") from None
         return bytes(body)
+
+    def _check_right(self, request: Request) -> None:
+        client = request.client.host if request.client else ""
+        try:
+            self._token.check(request)
+        except Refusal:
+            wait_s = self._attempts.pause_s(client)
+            if wait_s:
+                raise Refusal(
+                    status=429,
+                    sentence=f"refusals must be at most {MAX_REFUSALS} a minute, got more from {client}; wait "
+                    f"{math.ceil(wait_s)} s or send the right token",
+                ) from None
+            self._attempts.refused(client)
+            raise
 
 
 def _kind_of(what: str) -> PreviewName:
@@ -282,7 +308,7 @@ async def _steer(request: Request, what: object, act: Callable[[str], object]) -
 
 async def _say_refusal(request: Request, error: Exception) -> Response:
     refusal = cast("Refusal", error)
-    if refusal.status in (401, 403):
+    if refusal.status in (401, 403, 429):
         audit.warning("refused %s %s %s: %s", caller(request), request.method, request.url.path, refusal.sentence)
     return refuse(refusal.status, refusal.sentence)
 

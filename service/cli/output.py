@@ -23,7 +23,9 @@ def advance(bar: "Progress", task: "TaskID", done: int, total: int) -> None:
 
 def set_up_logging() -> None:
     """Send structured logs to stderr, readable, in colour only on a terminal."""
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    plain = logging.StreamHandler(sys.stderr)
+    plain.setLevel(logging.WARNING)  # the audit's own level is lower; what it adds is for its file
+    logging.basicConfig(handlers=[plain], level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
