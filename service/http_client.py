@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from service.errors import NotReachedError, UsageError, UserError
 from service.listen import LOOPBACK
-from service.what_if import WhatIf
+from service.status import WhatIf
 
 _TIMEOUT_S = 30.0
 _SETTLE_S = 300.0

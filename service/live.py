@@ -30,9 +30,9 @@ from service.restore import Unfinished, find_unfinished, restored
 from service.safety import Safety
 from service.series import Series
 from service.source import PointNote, Preview, PreviewName
-from service.status import Status
+from service.status import Status, WhatIf
 from service.store import free_path
-from service.what_if import WhatIf, check_changeable, what_if
+from service.what_if import check_changeable, what_if
 
 _PREVIEW_EVERY_S = 0.5
 _log = structlog.get_logger()

@@ -173,7 +173,8 @@ class Refetcher:
             return [number for first, last in ranges for number in range(first, last + 1)] + series.corrupt_frames()
 
     def _recover(self, number: int) -> None:
-        found = self._find(number)
+        with self._busy:
+            found = self._find(number)
         if found is None:
             return
         frame, examined = found

@@ -9,7 +9,8 @@ import numpy as np
 from processing.frame import CATEGORY_NAMES
 from service.ranges import ranges_of
 from service.result_series import open_shelf, take_up, write_back
-from service.what_if import WhatIf, check_changeable, what_if
+from service.status import WhatIf
+from service.what_if import check_changeable, what_if
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,8 +73,8 @@ def take_up(result: Path, shelf: Shelf) -> tuple[Series, SeriesState]:
         being_written = False
     if being_written:
         raise UserError(
-            f"result {result} must be of a finished series, got one that a service has not finished; give --http URL of "
-            "the running service, or start xedm live with the same --output and let it finish"
+            f"result {result} must be of a finished series, got one that a service has not finished; give --http URL "
+            "of the running service, or start xedm live with the same --output and let it finish"
         )
     state = state_of_result(result)
     place = Settings().changed({"output.directory": result.parent})

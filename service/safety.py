@@ -11,7 +11,8 @@ from service.frame_stores import DetectorFiles, SpoolStore, spool_stem
 from service.keeper import Keeper
 from service.refetch import FrameStore, Refetcher
 from service.series import Series
-from service.spool import Kept, Spool
+from service.spool import Spool
+from service.spool_file import Kept
 
 
 class Safety:
@@ -70,23 +71,28 @@ class Safety:
         if self._settings.recovery.enabled:
             self.keeper.open(resumed=resumed)
         self.refetcher.start()
+        if resumed and self._settings.spool.enabled:
+            self._open_spool()
 
     def booked(self, frame: EncodedFrame) -> None:
         """Spool a frame that was booked; quick."""
         if not self._settings.spool.enabled:
             return
-        if self._spool is None:
-            self._spool = Spool(
-                spool_stem(self.result),
-                self.series.header,
-                self._settings.spool,
-                kept=self._kept,
-                troubled=self._troubled,
-            )
+        spool = self._spool or self._open_spool()
         self._spooled.offered(frame.frame)
         self._given.add(frame.frame)
-        if not self._spool.offer(frame):
+        if not spool.offer(frame):
             self._not_kept(frame.frame)
+
+    def _open_spool(self) -> Spool:
+        self._spool = Spool(
+            spool_stem(self.result),
+            self.series.header,
+            self._settings.spool,
+            kept=self._kept,
+            troubled=self._troubled,
+        )
+        return self._spool
 
     def _kept(self, kept: Kept) -> None:
         self._given.discard(kept.frame)

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.status import Status
-from service.what_if import WhatIf
+from service.status import Status, WhatIf
 
 PreviewName = Literal["sum", "last", "background", "reconstruction"]
 

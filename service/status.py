@@ -101,3 +101,12 @@ class Status(BaseModel):
     started: str | None = None
     message: str = "waiting for the detector"
     version: str = ""
+
+
+class WhatIf(BaseModel):
+    """What a set of settings would change."""
+
+    changes: dict[str, object] = Field(description="the settings by their dotted names")
+    counts: dict[str, int] = Field(description="judged frames by category")
+    flips: int = Field(description="frames whose verdict would change")
+    frames: list[tuple[int, int]] = Field(description="their numbers, ranges with both ends included")

@@ -2,36 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-from pydantic import BaseModel
-
 from processing.frame import CATEGORY_NAMES
 from service.config import Settings
 from service.errors import ConfigurationError
 from service.ranges import ranges_of
 from service.series import Series
+from service.status import WhatIf
 
 MOST_CASES = 50
-
-
-class WhatIf(BaseModel):
-    """The outcome of one set of settings.
-
-    Attributes
-    ----------
-    changes : dict
-        The settings by their dotted names.
-    counts : dict
-        Judged frames by category.
-    flips : int
-        Frames whose verdict would change.
-    frames : list of (int, int)
-        Their numbers, as ranges with both ends included.
-    """
-
-    changes: dict[str, object]
-    counts: dict[str, int]
-    flips: int
-    frames: list[tuple[int, int]]
 
 
 def check_changeable(changes: Mapping[str, object]) -> None:

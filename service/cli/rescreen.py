@@ -12,7 +12,7 @@ from service.cli.output import say, set_up_logging
 from service.errors import UsageError
 
 if TYPE_CHECKING:
-    from service.what_if import WhatIf
+    from service.status import WhatIf
 
 _TRIED: tuple[dict[str, object], ...] = tuple(
     {"screening.chi2_ratio_max": value} for value in (1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0)
