@@ -54,7 +54,7 @@ class StatusBoard:
             booked = sum(getattr(counts, name) for name in CATEGORY_NAMES if name != "missing")
             folder = office.current if series is not None else None
             safety = self._safety()
-            durable = max(folder.durable_through if folder else 0, safety.durable_through() if safety else 0)
+            durable = safety.durable_through() if safety else 0
             return Status(
                 state=pipeline.state,
                 degraded=list(office.degraded.values()),

@@ -273,6 +273,7 @@ class Pipeline:
         """Go on with a series that was restored from the disk; its header will not come again."""
         with self.lock:
             self.series, self.state, self.foreign, self.ending_at = series, "receiving", 0, None
+            self.settings = series.settings  # what was steered before the kill stays in force
             self.images_before = 0
             self._last_message = time.monotonic()
 

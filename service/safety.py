@@ -120,6 +120,8 @@ class Safety:
     def durable_through(self) -> int:
         """Return how many rows would survive a killed service: in ledger and spool, or in a checkpoint."""
         keeper = self.keeper
+        if not self._settings.recovery.enabled:
+            return 0
         if not self._settings.spool.enabled or self.not_spooled:
             return keeper.checkpoint_through
         return max(keeper.checkpoint_through, keeper.ledger_through - len(self._given))

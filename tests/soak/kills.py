@@ -28,15 +28,18 @@ class Outcome:
     ----------
     ready_s : list of float
         From the start of each life of the service to its ready line.
-    excess : list of str
-        Each loss beyond what /status had announced.
+    lost, bound : int
+        Frames missing at the end, and how many could be by what /status had said before each kill.
+    wrong : list of str
+        Every output that could not be read or was not what it must be.
     """
 
     kills: int = 0
     frames: int = 0
     lost: int = 0
+    bound: int = 0
     ready_s: list[float] = field(default_factory=list)
-    excess: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
     recovered: int = 0
     exact: bool = False
     exact_after_recovery: bool = False
@@ -103,7 +106,7 @@ def run_series(folder: Path, *, kills: int, frames: int, rate: float, spool: boo
     out, outcome = folder / "out", Outcome(frames=frames)
     sender = start(
         "sender",
-        ["-m", "sim.throughput", "--detector", "eig1m", "--level", "medium", "--pool", "4", "--cascade"]
+        ["-m", "sim.throughput", "--detector", "eig1m", "--level", "sparse", "--pool", "4", "--cascade"]
         + ["--frames", str(frames), "--rate", str(rate), "--seed", str(seed)]
         + ["--truth", str(folder / "truth.npz"), "--files", str(folder / "files")],
         folder / "sender.log",
@@ -118,11 +121,15 @@ def run_series(folder: Path, *, kills: int, frames: int, rate: float, spool: boo
             outcome.ready_s.append(time.monotonic() - begun)
             if life < kills:
                 time.sleep(rng.uniform(0.0, 3.0))
-                seen = status_of(live)
+                seen, asked = status_of(live), time.monotonic()
                 os.kill(live.process.pid, signal.SIGKILL)
                 live.process.wait(10)
                 outcome.kills += 1
-                outcome.excess += [f"after kill {life}: {what}" for what in check_outputs(out)]
+                on_the_way = rate * (time.monotonic() - asked) + 1
+                outcome.bound += (
+                    seen["at_risk"]["since_checkpoint"] + seen["at_risk"]["receive_queue"] + int(on_the_way)
+                )
+                outcome.wrong += [f"after kill {life}: {what}" for what in check_outputs(out)]
                 if seen["state"] in ("complete", "incomplete", "failed"):
                     break
         status = wait_for_end(live)
@@ -132,15 +139,17 @@ def run_series(folder: Path, *, kills: int, frames: int, rate: float, spool: boo
         live.stop()
     finally:
         sender.stop()
+    if outcome.lost > outcome.bound:
+        outcome.wrong.append(f"{outcome.lost} frames lost, at most {outcome.bound} could be by /status")
     outcome.exact = is_exact(result, folder / "truth.npz")
-    outcome.excess += check_outputs(out)
+    outcome.wrong += check_outputs(out)
     done = subprocess.run(
         [sys.executable, "-m", "service.cli", "recover", str(result), "--no-image", "--json"]
         + ["--from", str(folder / "files" / "series_1_master.h5")],
         capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
     if done.returncode:
-        outcome.excess.append(f"recover ended with {done.returncode}: {done.stdout[-300:]} {done.stderr[-300:]}")
+        outcome.wrong.append(f"recover ended with {done.returncode}: {done.stdout[-300:]} {done.stderr[-300:]}")
     else:
         found = json.loads(done.stdout.splitlines()[-1])
         outcome.recovered = sum(last - first + 1 for first, last in found["recovered"])
