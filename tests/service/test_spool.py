@@ -66,7 +66,7 @@ class Spooling:
 
 
 @pytest.fixture
-def spooling(tmp_path, wire, no_thread_left):
+def spooling(tmp_path, wire, no_thread_left):  # noqa: ARG001 - a check behind the test
     """Make spools; those still open are closed at the end."""
     made = []
 
@@ -166,7 +166,7 @@ def test_frames_out_of_order_and_duplicates(spooling, wait_until):
     assert SpoolReader(run.stem).frame(5, 5) == run.frame(5)
 
 
-def sum_of(run, master, folder):
+def sum_of(master, folder):
     settings = config.Settings().changed(
         {"output.directory": folder, "screening.enabled": False, "reconstruction.enabled": False}
     )
@@ -180,7 +180,7 @@ def test_a_spool_is_reprocessed_to_the_same_sum_with_the_right_frame_numbers(spo
     run = spooling(images=600)
     assert all(run.offer(*numbers))
     run.spool.close(5)
-    counts, frames, total = sum_of(run, run.master, tmp_path / "out")
+    counts, frames, total = sum_of(run.master, tmp_path / "out")
     assert counts["accepted"] == len(numbers)
     assert counts["missing"] == 600 - len(numbers)
     assert [frame for frame in frames if frame in numbers] == numbers
