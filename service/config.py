@@ -82,9 +82,7 @@ class Spool(_Section):
     enabled: bool = Field(default=False, description="true: keep the compressed frames beside the result")
     frames_per_file: int = Field(1000, ge=1, le=100_000, description="frames in one data file")
     queue_mib: float = Field(256.0, ge=1, le=65_536, description="memory for frames that wait for the disk")
-    budget_gib: float = Field(
-        200.0, gt=0, description="all spools in the output folder; the oldest series goes first"
-    )
+    budget_gib: float = Field(200.0, gt=0, description="all spools in the output folder; the oldest series goes first")
     detector_files: str | None = Field(
         None,
         min_length=1,

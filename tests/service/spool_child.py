@@ -1,7 +1,7 @@
 """A process that spools until it is killed: `python spool_child.py STEM BLOBS FIRST LAST [LARGEST_FILE]`.
 
-BLOBS is a .npy of pixels (frame, row, col) that come round and round; each kept frame is a line on stdout. With
-LARGEST_FILE the system lets no file grow beyond so many bytes, until a line comes on stdin.
+BLOBS is a .npy of pixels (frame, row, col) that come round and round. It says "ready", waits for a line on stdin, and then says
+the number of each kept frame. With LARGEST_FILE no file can grow beyond so many bytes until another line comes.
 """
 
 import os
@@ -44,6 +44,8 @@ def main() -> None:
         kept=lambda kept: say(kept.frame),
         troubled=lambda trouble: say(f"trouble {trouble}"),
     )
+    say("ready")
+    sys.stdin.readline()
     half = len(frames) // 2 if limit else len(frames)
     for frame in frames[:half]:
         spool.offer(frame)

@@ -88,6 +88,9 @@ def test_a_kill_at_any_moment_loses_no_frame_that_was_kept(tmp_path, pixels):
     rng = random.Random(7)
     children = [(tmp_path / str(run), start_child(tmp_path / str(run), pixels, 0, 4000)) for run in range(5)]
     for folder, process in children:
+        assert process.stdout.readline() == "ready\n"
+        process.stdin.write("go\n")
+        process.stdin.flush()
         first = process.stdout.readline()
         time.sleep(rng.uniform(0, 0.15))
         process.send_signal(signal.SIGKILL)
@@ -119,6 +122,9 @@ def test_a_kill_at_any_moment_loses_no_frame_that_was_kept(tmp_path, pixels):
 def test_a_disk_that_runs_full_and_is_emptied(tmp_path, pixels):
     size = len(child.frame_of(pixels, 0).blob)
     process = start_child(tmp_path, pixels, 0, 60, 8 * size + size // 2)
+    assert process.stdout.readline() == "ready\n"
+    process.stdin.write("go\n")
+    process.stdin.flush()
     lines = []
     while len(lines) < 60 and "trouble" not in "".join(lines):
         lines.append(process.stdout.readline().strip())
