@@ -1,7 +1,7 @@
 """A process that spools until it is killed: `python spool_child.py STEM BLOBS FIRST LAST [LARGEST_FILE]`.
 
-BLOBS is a .npy of pixels (frame, row, col) that come round and round. It says "ready", waits for a line on stdin, and then says
-the number of each kept frame. With LARGEST_FILE no file can grow beyond so many bytes until another line comes.
+BLOBS is a .npy of pixels (frame, row, col) that come round and round. It says "ready", waits for a line on stdin, and
+then says the number of each kept frame. With LARGEST_FILE no file can grow beyond so many bytes until another line.
 """
 
 import os
