@@ -141,8 +141,9 @@ class Spool:
         while True:
             frame = self._next(max(0.0, synced + _SYNC_S - time.monotonic()))
             if frame is not None:
-                self.failed += not self._guarded(partial(self._write, frame))
+                written = self._guarded(partial(self._write, frame))
                 with self._changed:
+                    self.failed += not written
                     self._waiting_bytes -= len(frame.blob)
             elif self._done():
                 break
@@ -222,7 +223,12 @@ class Spool:
             return
         size = len(frame.blob) + RECORD_BYTES
         self._make_room(size)
-        kept = file.write(frame)
+        try:
+            kept = file.write(frame)
+        except Exception:
+            if not file.frames:  # perhaps half begun: costs nothing to begin again
+                self._open.pop(file.number).give_up()
+            raise
         if self._budget is not None:
             self._budget.took(size)
         self._say(None)
