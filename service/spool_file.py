@@ -220,8 +220,7 @@ class DataFile:
         try:
             if self._file is not None and self._dataset is not None:
                 self._dataset.attrs["image_nr_high"] = np.uint64(self._first + self._dataset.shape[0])
-                if self._dataset.id.get_num_chunks() < len(self.frames):
-                    raise OSError(errno.EIO, "HDF5 has not noted every chunk")
+                _check_noted(self._dataset, len(self.frames))
                 self._file.flush()
                 self._file.close()
             self._unsynced = True
@@ -282,6 +281,11 @@ class DataFile:
         self._dataset.attrs["image_nr_low"] = np.uint64(self._first + 1)
         self._dataset.attrs["image_nr_high"] = np.uint64(self._first + self._per_file)
         return self._dataset
+
+
+def _check_noted(dataset: h5py.Dataset, frames: int) -> None:
+    if dataset.id.get_num_chunks() < frames:
+        raise OSError(errno.EIO, "HDF5 has not noted every chunk")
 
 
 def _records(names: SpoolNames, number: int) -> list[Record]:
