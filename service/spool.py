@@ -46,7 +46,8 @@ class Spool:
     settings : config.Spool
         `frames_per_file` counts for a new spool; one that goes on keeps its own.
     kept : callable
-        Called from the spool's thread when a frame's bytes and its index record are written.
+        Called from the spool's thread when a frame's bytes and its index record are written; not for the frames of a
+        service before this one, which `SpoolReader` lists.
     troubled : callable
         Called from the spool's thread with a sentence when writing fails, and with None when it works again.
 
@@ -140,8 +141,9 @@ class Spool:
         while True:
             frame = self._next(max(0.0, synced + _SYNC_S - time.monotonic()))
             if frame is not None:
-                self.failed += not self._guarded(partial(self._write, frame))
+                written = self._guarded(partial(self._write, frame))
                 with self._changed:
+                    self.failed += not written
                     self._waiting_bytes -= len(frame.blob)
             elif self._done():
                 break
@@ -181,7 +183,7 @@ class Spool:
             return
         self._trouble = trouble
         if trouble:
-            _log.warning("spool", trouble=trouble)
+            _log.warning("spool cannot be written", reason=trouble)
         else:
             _log.info("spool can be written again", spool=str(self._names.stem))
         self._tell(partial(self._troubled, trouble))
@@ -211,23 +213,30 @@ class Spool:
         self._write_master()
 
     def _write(self, frame: EncodedFrame) -> None:
+        if self._no_room:  # looked at again once a second, not for every frame that waits
+            raise _NoRoomError(self._trouble)
         if self._budget is None:
             self._take_up()
-        assert self._budget is not None
         file = self._file_for(frame.frame)
         if file is None or frame.frame in file.frames or not file.takes(frame.frame, frame.shape, frame.pixel_type):
             self.refused += 1
             return
-        self._need_bytes = len(frame.blob) + RECORD_BYTES
-        self._make_room()
-        kept = file.write(frame)
-        self._budget.took(self._need_bytes)
+        size = len(frame.blob) + RECORD_BYTES
+        self._make_room(size)
+        try:
+            kept = file.write(frame)
+        except Exception:
+            if not file.frames:  # perhaps half begun: costs nothing to begin again
+                self._open.pop(file.number).give_up()
+            raise
+        if self._budget is not None:
+            self._budget.took(size)
         self._say(None)
         self._tell(partial(self._kept, kept))
 
-    def _make_room(self) -> None:
-        why = self._budget.why_not(self._need_bytes) if self._budget is not None else ""
-        self._no_room = bool(why)
+    def _make_room(self, size: int) -> None:
+        why = self._budget.why_not(size) if self._budget is not None else ""
+        self._need_bytes, self._no_room = size, bool(why)
         if why:
             raise _NoRoomError(why)
 
@@ -236,12 +245,16 @@ class Spool:
         if number not in self._open:
             if len(self._open) == _OPEN_FILES and number < min(self._open):
                 return None
+            if self._names.data(number).exists() and not self._names.index(number).exists():
+                return None  # without its index a kill would cost what is in it
             self._open_file(number)
         return self._open.get(number)
 
     def _open_file(self, number: int) -> None:
         names, per_file = self._names, self._per_file
+        # Under its part's name a file is salvaged whenever it is not open here: a kill, or a disk that refused its end.
         if names.part(number).exists() and not names.data(number).exists():
+            self._make_room(names.part(number).stat().st_size)
             self._open[number], dropped = DataFile.salvage(names, number, per_file)
             frames = len(self._open[number].frames)
             _log.info("spool file salvaged", file=names.data(number).name, frames=frames, dropped=dropped)
@@ -250,7 +263,7 @@ class Spool:
         else:
             self._open[number] = DataFile.create(names, number, per_file)
         while len(self._open) > _OPEN_FILES:
-            self._finish(min(self._open))
+            self._guarded(partial(self._finish, min(self._open)))
 
     def _finish(self, number: int) -> None:
         """Give a file its final name and link to it."""
@@ -263,7 +276,7 @@ class Spool:
     def _tick(self) -> None:
         for file in self._open.values():
             self._guarded(file.sync)
-        if self._no_room and self._guarded(self._make_room):
+        if self._no_room and self._guarded(partial(self._make_room, self._need_bytes)):
             self._say(None)
 
 

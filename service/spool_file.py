@@ -1,6 +1,7 @@
 """One data file of a spool: an HDF5 file as the detector's FileWriter writes it, with the index beside it."""
 
 import contextlib
+import errno
 import io
 import os
 import zlib
@@ -75,7 +76,7 @@ class DataFile:
         self.names, self.number, self.frames = names, number, set[int]()
         self._first = (number - 1) * per_file
         self._per_file, self._raw, self._index = per_file, raw, index
-        self._unsynced = True
+        self._unsynced, self._doubtful = True, False
         self._file: h5py.File | None = None
         self._dataset: h5py.Dataset | None = None
 
@@ -171,13 +172,15 @@ class DataFile:
         OSError
             When the disk refuses; the frame is then not in the file.
         """
-        dataset = self._dataset if self._dataset is not None else self._start(frame)
+        dataset = self._ready(frame)
         row = frame.frame - self._first
+        plain, self._unsynced, self._doubtful = frame.encoding == "<", True, True
         if row >= dataset.shape[0]:
             dataset.resize(row + 1, axis=0)
-        plain, self._unsynced = frame.encoding == "<", True
         dataset.id.write_direct_chunk((row, 0, 0), frame.blob, filter_mask=_UNFILTERED if plain else 0)
         stored = dataset.id.get_chunk_info_by_coord((row, 0, 0))
+        if stored.byte_offset is None:
+            raise OSError(errno.EIO, "HDF5 has not noted the chunk")
         record = Record(
             frame=frame.frame,
             shape=frame.shape,
@@ -188,6 +191,7 @@ class DataFile:
             encoding=PLAIN if plain else BITSHUFFLE_LZ4,
         )
         self._index.add(record)
+        self._doubtful = False
         self.frames.add(frame.frame)
         return Kept(
             frame=frame.frame, file=self.names.data(self.number).name, offset=stored.byte_offset, size=stored.size
@@ -216,6 +220,7 @@ class DataFile:
         try:
             if self._file is not None and self._dataset is not None:
                 self._dataset.attrs["image_nr_high"] = np.uint64(self._first + self._dataset.shape[0])
+                _check_noted(self._dataset, len(self.frames))
                 self._file.flush()
                 self._file.close()
             self._unsynced = True
@@ -244,6 +249,17 @@ class DataFile:
         self._index.close()
         self._raw.close()
 
+    def _ready(self, frame: EncodedFrame) -> h5py.Dataset:
+        """Return the dataset, made for the first frame."""
+        if self._file is None or self._dataset is None:
+            return self._start(frame)
+        if self._doubtful:
+            # HDF5 remembers the last chunk's place even where writing it failed, and would not note it the second time.
+            self._dataset = None
+            self._dataset = self._file[_DATASET]
+            self._doubtful = False
+        return self._dataset
+
     def _start(self, frame: EncodedFrame) -> h5py.Dataset:
         """Make the dataset; shape and type are those of the first frame."""
         if self._file is None:
@@ -265,6 +281,11 @@ class DataFile:
         self._dataset.attrs["image_nr_low"] = np.uint64(self._first + 1)
         self._dataset.attrs["image_nr_high"] = np.uint64(self._first + self._per_file)
         return self._dataset
+
+
+def _check_noted(dataset: h5py.Dataset, frames: int) -> None:
+    if dataset.id.get_num_chunks() < frames:
+        raise OSError(errno.EIO, "HDF5 has not noted every chunk")
 
 
 def _records(names: SpoolNames, number: int) -> list[Record]:

@@ -50,6 +50,8 @@ class SpoolReader:
     def frame(self, series: int, number: int) -> EncodedFrame | None:
         """Return a frame with its bytes as they came, None when it is not there or not what was written.
 
+        Hash, times and channel of the message are not kept.
+
         Parameters
         ----------
         series : int
