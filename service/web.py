@@ -249,7 +249,9 @@ class _Pages:
                             status=413, sentence=f"the body must be at most {MAX_BODY_BYTES} bytes; send less"
                         )
         except TimeoutError:
-            raise Refusal(status=408, sentence=f"the body must come within {BODY_WITHIN_S:g} s; send it again") from None
+            raise Refusal(
+                status=408, sentence=f"the body must come within {BODY_WITHIN_S:g} s; send it again"
+            ) from None
         return bytes(body)
 
     def _check_right(self, request: Request) -> None:

@@ -52,7 +52,9 @@ def audit(lock: Path, command: list[str]) -> int:
     lines = weaknesses(report)
     if lines is None:
         last = " ".join(said.strip().splitlines()[-1:])[:300]
-        sys.stderr.write(f"audit: {lock.name} has NOT been looked at: no list of known weaknesses was reached ({last})\n")
+        sys.stderr.write(
+            f"audit: {lock.name} has NOT been looked at: no list of known weaknesses was reached ({last})\n"
+        )
         return NOT_REACHED
     for line in lines:
         sys.stdout.write(f"audit: {lock.name}: {line}\n")
@@ -74,7 +76,9 @@ def main(arguments: list[str] | None = None) -> int:
         for line in bare:
             sys.stdout.write(f"audit: {lock.name}: {line} must be one version with its hashes; run: make lock\n")
         codes.append(1 if bare else 0)
-    sys.stdout.write(f"audit: hashes of {len(chosen.locks)} lock files {'are missing' if 1 in codes else 'are there'}\n")
+    sys.stdout.write(
+        f"audit: hashes of {len(chosen.locks)} lock files {'are missing' if 1 in codes else 'are there'}\n"
+    )
     if not chosen.hashes_only:
         codes += [audit(lock, shlex.split(chosen.command)) for lock in chosen.locks]
     return 1 if 1 in codes else max(codes)

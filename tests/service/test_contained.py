@@ -69,16 +69,13 @@ def test_helpers_of_a_child_that_crashed_are_killed_too(module, tmp_path, wait_u
 
 def test_it_dies_with_its_parent_but_not_with_the_thread_that_started_it(module, tmp_path, wait_until):
     module(SLEEPER)
-    parent = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import threading, time\nfrom service.contained import Contained\n"
-            f"start = lambda: Contained('misbehave', [{str(tmp_path / 'pids')!r}], memory_mib=256)\n"
-            "kept = []\nthread = threading.Thread(target=lambda: kept.append(start()))\n"
-            "thread.start(); thread.join(); time.sleep(1000)",
-        ]
+    program = (
+        "import threading, time\nfrom service.contained import Contained\n"
+        f"start = lambda: Contained('misbehave', [{str(tmp_path / 'pids')!r}], memory_mib=256)\n"
+        "kept = []\nthread = threading.Thread(target=lambda: kept.append(start()))\n"
+        "thread.start(); thread.join(); time.sleep(1000)"
     )
+    parent = subprocess.Popen([sys.executable, "-c", program])
     try:
         pids = pids_of(tmp_path / "pids", wait_until)
         time.sleep(0.2)

@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import json
+import os
 import re
 import socket
 import stat
@@ -29,7 +30,7 @@ SHAPE = (24, 24)
 HOSTILE = "</script><img src=x onerror=alert(1)>\n\nevent: status\ndata: {}\n\n\u2028\x1b[2J"
 
 
-# -- the code ------------------------------------------------------------------------------------------------------------
+# -- the code --------------------------------------------------------------------------------------------------------
 
 MODULES = {"pickle", "cPickle", "_pickle", "marshal", "dill", "cloudpickle", "shelve", "joblib", "yaml", "code"}
 BUILTINS = {"eval", "exec", "compile", "__import__"}
@@ -100,7 +101,7 @@ def test_the_page_puts_text_in_as_text():
     assert not re.search(r"<script(?![^>]*\bsrc=)", (STATIC / "index.html").read_text())
 
 
-# -- the page ------------------------------------------------------------------------------------------------------------
+# -- the page --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -123,11 +124,12 @@ def test_hostile_words_stay_data_in_status_and_events(server, run):
     assert answer.headers["content-type"] == "application/json"
     assert answer.json()["errors"][0]["message"] == answer.json()["message"] == HOSTILE
     with httpx.stream("GET", f"{server.url}/events", timeout=10) as stream:
-        lines = []
-        for line in stream.iter_lines():
-            lines.append(line)
-            if line.startswith("event: preview"):
+        text = ""
+        for piece in stream.iter_text():
+            text += piece
+            if "event: preview" in text.split("\n"):
                 break
+    lines = text.split("\n")
     assert sum(line.startswith("event: status") for line in lines) == 1
     (data,) = [line for line in lines if line.startswith("data: ")]
     assert json.loads(data.removeprefix("data: "))["message"] == HOSTILE
@@ -255,7 +257,7 @@ def test_huge_and_nested_settings_are_refused_quickly(server, bearer, run):
     assert run.calls == []
 
 
-# -- the stream ----------------------------------------------------------------------------------------------------------
+# -- the stream ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -271,7 +273,7 @@ def test_the_stream_may_be_bound_on_this_machine(address):
      "tcp://eth0:9999", "udp://127.0.0.1:1"],
 )  # fmt: skip
 def test_the_stream_is_not_bound_for_others_unless_said(address, tmp_path):
-    with pytest.raises(ConfigurationError, match="stream.bind must be an address of this machine only.*bind_open"):
+    with pytest.raises(ConfigurationError, match=r"stream\.bind must be an address of this machine only.*bind_open"):
         LiveService(Settings().changed({"stream.bind": address, "output.directory": tmp_path}))
     check_bind(Stream(bind=address, bind_open=True))
 
@@ -368,7 +370,7 @@ def test_a_run_s_name_from_its_documents_stays_in_its_folder(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-# -- the processes -------------------------------------------------------------------------------------------------------
+# -- the processes ---------------------------------------------------------------------------------------------------
 
 
 def family(pid):
@@ -425,22 +427,16 @@ def test_the_search_for_open_ports_finds_them():
         one.bind(("127.0.0.1", 0))
         one.listen()
         two.bind(("127.0.0.1", 0))
-        before = open_to_others(os_pid())
+        before = open_to_others(os.getpid())
         with socket.socket() as three, socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as four:
             three.bind(("0.0.0.0", 0))
             three.listen()
             four.bind(("::", 0))
-            found = [entry for entry in open_to_others(os_pid()) if entry not in before]
+            found = [entry for entry in open_to_others(os.getpid()) if entry not in before]
             ports = {three.getsockname()[1], four.getsockname()[1]}
             assert {entry[2] for entry in found} == ports
             mine = {one.getsockname()[1], two.getsockname()[1]}
-            assert mine <= {entry[2] for entry in sockets(os_pid())}
-
-
-def os_pid():
-    import os
-
-    return os.getpid()
+            assert mine <= {entry[2] for entry in sockets(os.getpid())}
 
 
 class Process:
@@ -502,7 +498,9 @@ def test_a_live_service_listens_on_this_machine_only_and_its_token_is_nowhere_el
     assert {("tcp", http), ("tcp", live.ready["ca_server_port"]), ("udp", live.ready["ca_server_port"])} <= served
     assert open_to_others(live.process.pid) == []
 
-    words = Path(f"/proc/{live.process.pid}/cmdline").read_bytes() + Path(f"/proc/{live.process.pid}/environ").read_bytes()
+    words = (
+        Path(f"/proc/{live.process.pid}/cmdline").read_bytes() + Path(f"/proc/{live.process.pid}/environ").read_bytes()
+    )
     assert token.encode() not in words
     wait_until(lambda: "Chi2RatioMax" in (output / "audit.log").read_text())
     said = live.end()
@@ -545,7 +543,7 @@ def test_a_simulated_beamline_listens_on_this_machine_only(tmp_path):
         sim.close()
 
 
-# -- Channel Access, by hand ---------------------------------------------------------------------------------------------
+# -- Channel Access, by hand -----------------------------------------------------------------------------------------
 
 
 def message(command, payload=b"", kind=0, count=0, one=0, two=0):
@@ -643,6 +641,10 @@ def test_viewers_that_never_read_cost_neither_memory_nor_rate(live, wire, wait_u
 
 def test_the_page_about_security_names_tests_that_exist():
     named = set(re.findall(r"`(test_\w+)`", (HOUSE / "docs" / "explanation" / "security.md").read_text()))
-    there = {name for path in (HOUSE / "tests").rglob("test_*.py") for name in re.findall(r"^def (test_\w+)", path.read_text(), re.M)}
+    there = {
+        name
+        for path in (HOUSE / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
     assert len(named) > 50
     assert named - there == set()
