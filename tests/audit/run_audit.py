@@ -25,10 +25,15 @@ def without_hashes(text: str) -> list[str]:
 
 
 def weaknesses(report: str) -> list[str] | None:
-    """Read pip-audit's JSON: one line a known weakness; None when it is no report."""
+    """Read pip-audit's JSON: one line a known weakness; None when it is no report, or looked at nothing.
+
+    A mirror that has the packages only answers "not found" for each of them.
+    """
     try:
         found = json.loads(report)["dependencies"]
     except (ValueError, KeyError, TypeError):
+        return None
+    if all("skip_reason" in package for package in found):
         return None
     lines = []
     for package in found:

@@ -58,7 +58,11 @@ def lock(tmp_path):
             {"dependencies": [{"name": "a", "version": "1", "vulns": [{"id": "CVE-1", "fix_versions": ["2"]}]}]},
             1, 1, "a 1: CVE-1, mended in 2",
         ),
-        ({"dependencies": [{"name": "a", "skip_reason": "not found"}]}, 0, 1, "a was not looked at: not found"),
+        (
+            {"dependencies": [{"name": "a", "skip_reason": "gone"}, {"name": "b", "version": "1", "vulns": []}]},
+            0, 1, "a was not looked at: gone",
+        ),
+        ({"dependencies": [{"name": "a", "skip_reason": "gone"}]}, 0, 4, "x.lock has NOT been looked at: no list"),
         (None, 1, 4, "x.lock has NOT been looked at: no list of known weaknesses was reached (no way)"),
     ],
 )  # fmt: skip
