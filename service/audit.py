@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from service.errors import UserError
@@ -50,14 +51,10 @@ class FewRefusals(logging.Filter):
 class OneLine(logging.Formatter):
     """Time in UTC and the words; whatever a client put into them, a record stays one line."""
 
-    converter = time.gmtime
-
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
-
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, with what is not printable written out."""
-        text = super().format(record)
+        when = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
+        text = f"{when}Z {record.levelname} {record.getMessage()}"
         return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 

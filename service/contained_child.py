@@ -1,4 +1,4 @@
-"""The first thing a contained child does: `python -m service.contained_child MIB LIFELINE NICENESS MODULE [ARGUMENT...]`.
+"""What a contained child does first: `python -m service.contained_child MIB LIFELINE NICENESS MODULE [ARGUMENT...]`.
 
 It binds itself before the module is imported. Done here and not between fork and exec: the parent has threads, and
 Python code that runs after their fork can wait for a lock that nobody will ever release.

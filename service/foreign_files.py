@@ -210,11 +210,12 @@ class ForeignFrames:
         )
         try:
             opened, _ = _read_answer(self._child, _Opened, 0, deadline)
-            if wrong := why_not_shape(opened.rows, opened.cols):
-                raise UserError(f"file {self.path}: {wrong}")
         except UserError:
-            self._end()
+            self._end()  # it has said why it cannot, and has ended
             raise
+        if wrong := why_not_shape(opened.rows, opened.cols):
+            self._end()
+            raise UserError(f"file {self.path}: {wrong}")
         self.shape, self._frames = (opened.rows, opened.cols), opened.frames
         return self._child
 
