@@ -14,7 +14,7 @@ _POLL_MS = 100
 # A part of 16M pixels has 73 MB, a Stream2 header with all tables of three channels 440 MB; a peer that sends more is
 # disconnected by ZeroMQ before memory is taken.
 _MAX_PART_BYTES = 1 << 30
-RECEIVE_BUFFER_BYTES = 4 << 20
+RECEIVE_BUFFER_BYTES = 1 << 20
 """Of the socket in the operating system; what it holds goes with a killed service."""
 
 

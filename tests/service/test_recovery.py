@@ -152,11 +152,11 @@ def test_damaged_files_cost_what_they_held_and_no_more(bench_of, scan, tmp_path,
     bench = bench_of(spool__enabled=True)
     bench.start()
     bench.open(frames)
-    bench.send(frames, range(20))
-    bench.wait(lambda status: status.durable_through >= 20)
-    bench.wait(lambda _: generation_before(bench.folder / "series_3.checkpoint").exists())
-    bench.send(frames, range(20, 30))
-    bench.wait(lambda status: status.durable_through >= 30)
+    for count in (10, 20, 30):
+        bench.send(frames, range(count - 10, count))
+        bench.wait(lambda status, count=count: status.durable_through >= count)
+        bench.wait(lambda _, count=count: bench.service._safeties[0].keeper.checkpoint_through == count)
+    assert generation_before(bench.folder / "series_3.checkpoint").exists()
     place = tmp_path / "second"
     bench.photograph(place)
     path = place / "series_3.checkpoint"
@@ -198,7 +198,7 @@ def test_a_series_killed_while_its_file_was_made_gets_it_at_the_next_start(bench
     assert status.state == "complete"
     frames.assert_exact(status.result)
     assert place in (place / "series_3.nxs").parents
-    assert ledger_file.read_ledger(place / "series_3.ledger").closed
+    bench.wait(lambda _: ledger_file.read_ledger(place / "series_3.ledger").closed)
 
 
 def test_two_unfinished_series_both_end_well(bench_of, scan, tmp_path):

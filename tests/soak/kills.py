@@ -122,6 +122,8 @@ def run_series(folder: Path, *, kills: int, frames: int, rate: float, spool: boo
             if life < kills:
                 time.sleep(rng.uniform(0.0, 3.0))
                 seen, asked = status_of(live), time.monotonic()
+                if seen["state"] in ("complete", "incomplete", "failed"):
+                    break
                 os.kill(live.process.pid, signal.SIGKILL)
                 live.process.wait(10)
                 outcome.kills += 1
@@ -130,8 +132,6 @@ def run_series(folder: Path, *, kills: int, frames: int, rate: float, spool: boo
                     seen["at_risk"]["since_checkpoint"] + seen["at_risk"]["receive_queue"] + int(on_the_way)
                 )
                 outcome.wrong += [f"after kill {life}: {what}" for what in check_outputs(out)]
-                if seen["state"] in ("complete", "incomplete", "failed"):
-                    break
         status = wait_for_end(live)
         outcome.lost = status["counts"]["missing"]
         outcome.balanced = status["balanced"]

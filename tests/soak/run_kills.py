@@ -13,7 +13,7 @@ from pathlib import Path
 from kills import run_series
 
 KILLS_A_SERIES = 20
-SECONDS_A_LIFE = 2.0
+SECONDS_A_LIFE = 3.0
 
 
 def main() -> int:
