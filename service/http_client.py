@@ -18,12 +18,16 @@ _SETTLE_S = 300.0
 _MAX_ANSWER = 64 << 20
 
 
-def _ask(base: str, path: str, method: str = "GET", body: object = None, token: str | None = None) -> Any:
+def _check(base: str) -> None:
     parts = urlsplit(base)
     if parts.scheme != "http" or parts.hostname not in (LOOPBACK, "localhost"):
         raise UsageError(
             f"--http must be the address of a service on this machine, http://127.0.0.1:PORT, got {base!r}"
         )
+
+
+def _ask(base: str, path: str, method: str = "GET", body: object = None, token: str | None = None) -> Any:
+    _check(base)
     headers = {"Content-Type": "application/json"}
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
@@ -55,6 +59,7 @@ def put_settings(base: str, changes: dict[str, object], token_file: Path) -> int
     UserError
         When the token file cannot be read or the service refuses.
     """
+    _check(base)
     try:
         token = token_file.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:

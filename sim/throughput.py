@@ -106,9 +106,7 @@ class Pool:
         pixels = np.where(drawn >= np.iinfo(drawn.dtype).max - 1, top, np.minimum(drawn, top)).astype(self._dtype)
         image = encode(pixels, "bslz4")
         parts = image_message(_SERIES, 0, image, (0, 10**9, 10**9)).parts
-        return Pooled(
-            label=label, pixels=pixels, parts=parts, digest=str(json.loads(parts[0])["hash"]), image=image
-        )
+        return Pooled(label=label, pixels=pixels, parts=parts, digest=str(json.loads(parts[0])["hash"]), image=image)
 
     def _draw(self, number: int, place: tuple[float, float], seconds: float) -> NDArray[np.unsignedinteger]:
         seen = Conditions(

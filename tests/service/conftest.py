@@ -210,7 +210,8 @@ class Scan:
         rng = np.random.default_rng(seed)
         kinds = rng.choice(list(self.LEVELS), count, p=[0.6, 0.1, 0.1, 0.2])
         self.pixels = [
-            self._draw(str(kind), rng, strength) for kind, strength in zip(kinds, rng.uniform(0.2, 3, count), strict=True)
+            self._draw(str(kind), rng, strength)
+            for kind, strength in zip(kinds, rng.uniform(0.2, 3, count), strict=True)
         ]
 
     def _draw(self, kind, rng, strength):

@@ -56,12 +56,16 @@ def test_rows_flips_points_and_settings_come_back(tmp_path):
 def test_nothing_in_it_can_be_changed_or_removed(tmp_path, table):
     path = tmp_path / "series_7.ledger"
     file = LedgerFile(path, FACTS)
-    file.add([event("opened"), ("settings", (1, 0, "{}")), row(0, 5), ("flips", (0, 2, 2)), ("points", (5, 3, 1, 1, 0))])
+    file.add(
+        [event("opened"), ("settings", (1, 0, "{}")), row(0, 5), ("flips", (0, 2, 2)), ("points", (5, 3, 1, 1, 0))]
+    )
     file.close()
     base = sqlite3.connect(path)
     with pytest.raises(sqlite3.IntegrityError, match="only grows"):
         base.execute(f"DELETE FROM {table}")
-    column = {"frames": "verdict", "flips": "verdict", "points": "void", "settings": "from_frame", "events": "what"}[table]
+    column = {"frames": "verdict", "flips": "verdict", "points": "void", "settings": "from_frame", "events": "what"}[
+        table
+    ]
     with pytest.raises(sqlite3.IntegrityError, match="only grows"):
         base.execute(f"UPDATE {table} SET {column} = 9")
     base.close()
