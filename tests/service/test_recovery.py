@@ -225,7 +225,7 @@ def test_two_unfinished_series_both_end_well(bench_of, scan, tmp_path):
     first.assert_exact(bench.folder / "series_3.nxs")
 
 
-def test_a_finished_series_is_left_alone(bench_of, scan, tmp_path):
+def test_a_finished_series_is_left_alone(bench_of, scan):
     frames = scan(8)
     bench = bench_of()
     bench.start()
