@@ -183,6 +183,8 @@ class Keeper:
         if self.ledger_through < self._rows_committed:
             self._synced_at = 0.0
             self._turn(time.monotonic(), last=True)
+        if not self.series.concluded:  # the next service goes on from here
+            self._try_checkpoint()
         if self._file is not None:
             with contextlib.suppress(sqlite3.Error, OSError):
                 self._file.close()

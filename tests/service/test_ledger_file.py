@@ -12,7 +12,8 @@ from service.ledger_file import LedgerFile, event, header_facts, header_of, read
 
 HEADER = SeriesHeader(
     series=7, shape=(3, 4), pixel_type="uint32", images=100, beam_center_x=1.5, beam_center_y=0.25,
-    wavelength_m=2.2e-10, appendix=b"\x00user\xff", config={"description": "a <b>", "nimages": 1}, channels=("a", "b"), channel="b",
+    wavelength_m=2.2e-10, appendix=b"\x00user\xff", config={"description": "a <b>", "nimages": 1},
+    channels=("a", "b"), channel="b",
 )  # fmt: skip
 FACTS = {**header_facts(HEADER), "started": "2026-11-26T03:00:00.000+00:00"}
 
