@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check test-slow test-docs fuzz bench docs lock install format clean
+.PHONY: help demo test check test-slow test-docs fuzz bench docs lock audit install format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,6 +62,10 @@ lock: $(READY) ## lock the dependencies anew, with hashes
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --group dev pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --group bench -c requirements.lock pyproject.toml -o requirements-bench.lock
+
+audit: $(READY) ## known weaknesses of the locked dependencies, and whether each has its hashes
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/python tests/audit/run_audit.py --with "$(BIN)/uv tool run --quiet pip-audit"
 
 clean: ## remove what the verbs made
 	rm -rf $(VENV) xedm-output docs/_build docs/reference/api/generated .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -51,7 +51,7 @@ What the stream's header says (size, type, beam centre, mask, distance, waveleng
 `detector` overrides it. While the service runs, `screening.*` (but not the ring) and `reconstruction.*` can be changed.
 """
 
-UNITS = {"_s": "s", "_m": "m", "_px": "px", "_mib": "MiB"}
+UNITS = {"_s": "s", "_m": "m", "_px": "px", "_mib": "MiB", "_gib": "GiB"}
 
 WORDS = {
     "stream.connect_timeout_s": "how long `--once` waits for a header before it ends with code 4",

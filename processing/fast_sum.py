@@ -30,6 +30,7 @@ class FastSum:
         self._release = release
         self._plain: ExactSum | None = None
         self._planes: dict[int, PlaneSum] = {}
+        self._taken: dict[int, PlaneSum] = {}
         self._waiting: list[PlaneSpill] = []
         self._read: tuple[NDArray[np.uint64], NDArray[np.uint32]] | None = None
 
@@ -37,7 +38,32 @@ class FastSum:
     def frames(self) -> int:
         """Frames in the sum."""
         plain = self._plain.frames if self._plain else 0
-        return plain + sum(part.frames for part in self._planes.values()) + len(self._waiting)
+        planes = sum(part.frames for part in self._planes.values())
+        return plain + planes - sum(part.frames for part in self._taken.values()) + len(self._waiting)
+
+    def load(self, data: NDArray[np.uint64], excluded: NDArray[np.uint32], frames: int) -> None:
+        """Begin with a sum that was made before, while this one is empty.
+
+        Parameters
+        ----------
+        data : ndarray of uint64, shape (rows, cols)
+        excluded : ndarray of uint32, shape (rows, cols)
+        frames : int
+            Frames in it.
+
+        Raises
+        ------
+        ValueError
+            When it has another shape, or this sum is not empty.
+        """
+        if self.frames or data.shape != self.valid.shape or excluded.shape != self.valid.shape:
+            raise ValueError(
+                f"sum must be empty and have shape {self.valid.shape} to begin with another, got {self.frames} frames "
+                f"and shape {data.shape}"
+            )
+        plain = self._plain_sum()
+        plain.data[:], plain.excluded[:], plain.frames = data, excluded, frames
+        self._read = None
 
     def add(self, contribution: Contribution) -> None:
         """Add a frame; its memory belongs to the sum from here on."""
@@ -59,17 +85,22 @@ class FastSum:
         """
         self._read = None
         self.flush()
+        if self.frames == 0:
+            raise ValueError("sum must hold a frame before one can be taken out, got 0 frames")
         if not isinstance(contribution, PlaneSpill):
             self._plain_sum().subtract(contribution)
+        elif self._plain is not None and self._plain.frames:
+            # Nobody knows in which part the frame is, and no part may go below zero: what is taken out has its own.
+            self._plane_sum(contribution, self._taken).add([contribution])
         else:
-            self._plane_sum(contribution).subtract(contribution)
+            self._plane_sum(contribution, self._planes).subtract(contribution)
 
     def flush(self) -> None:
         """Add the frames that wait for company."""
         waiting, self._waiting = self._waiting, []
         for layout in {id(spill.layout): spill.layout for spill in waiting}.values():
             mine = [spill for spill in waiting if spill.layout is layout]
-            self._plane_sum(mine[0]).add(mine)
+            self._plane_sum(mine[0], self._planes).add(mine)
         for spill in waiting:
             self._release(spill)
 
@@ -94,6 +125,9 @@ class FastSum:
             for more_data, more_excluded in parts[1:]:
                 data += more_data
                 excluded += more_excluded
+            for part in self._taken.values():
+                data -= part.data()
+                excluded -= part.excluded
             data.flags.writeable = excluded.flags.writeable = False
             self._read = data, excluded
         return self._read
@@ -103,7 +137,7 @@ class FastSum:
             self._plain = ExactSum(self.valid)
         return self._plain
 
-    def _plane_sum(self, spill: PlaneSpill) -> PlaneSum:
-        if id(spill.layout) not in self._planes:
-            self._planes[id(spill.layout)] = PlaneSum(spill.layout)
-        return self._planes[id(spill.layout)]
+    def _plane_sum(self, spill: PlaneSpill, parts: dict[int, PlaneSum]) -> PlaneSum:
+        if id(spill.layout) not in parts:
+            parts[id(spill.layout)] = PlaneSum(spill.layout)
+        return parts[id(spill.layout)]

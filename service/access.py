@@ -52,7 +52,7 @@ class Refusal(Exception):
 
 def refuse(status: int, sentence: str) -> JSONResponse:
     """Return the JSON answer of a refusal: `{"error": sentence}`."""
-    headers = {"WWW-Authenticate": 'Bearer realm="steering"'} if status == 401 else None
+    headers = {401: {"WWW-Authenticate": 'Bearer realm="steering"'}, 429: {"Retry-After": "60"}}.get(status)
     return JSONResponse({"error": sentence}, status_code=status, headers=headers)
 
 

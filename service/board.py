@@ -1,6 +1,7 @@
 """Put the status together: every counter is read under one lock, so that the books can be compared."""
 
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 
 import numpy as np
@@ -10,7 +11,9 @@ from service.ledger import PENDING
 from service.mailbox import Mailbox
 from service.office import Office
 from service.pipeline import Pipeline
-from service.status import Counts, LastFrame, State, Status
+from service.receive import RECEIVE_BUFFER_BYTES
+from service.safety import Safety
+from service.status import AtRisk, Counts, LastFrame, State, Status
 
 _VERSION = version("xedm")
 
@@ -25,9 +28,19 @@ class StatusBoard:
     mailbox : Mailbox
     endpoint : str
         Where the stream comes from, for the sentences.
+    safety : callable
+        Returns who keeps the open series safe.
     """
 
-    def __init__(self, pipeline: Pipeline, office: Office, mailbox: Mailbox, endpoint: str) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        office: Office,
+        mailbox: Mailbox,
+        endpoint: str,
+        safety: Callable[[], Safety | None] = lambda: None,
+    ) -> None:
+        self._safety = safety
         self._pipeline, self._office, self._mailbox, self._endpoint = pipeline, office, mailbox, endpoint
         self._begun = time.monotonic()
 
@@ -40,6 +53,10 @@ class StatusBoard:
             counts = self._counts(images, in_mailbox)
             booked = sum(getattr(counts, name) for name in CATEGORY_NAMES if name != "missing")
             folder = office.current if series is not None else None
+            safety = self._safety()
+            durable = safety.durable_through() if safety else 0
+            if series is not None and series.concluded:
+                durable = len(series.ledger)
             return Status(
                 state=pipeline.state,
                 degraded=list(office.degraded.values()),
@@ -52,7 +69,16 @@ class StatusBoard:
                 rate_hz=round(pipeline.rate.hz(time.monotonic()), 2),
                 missing_frames=self._missing(),
                 unresolved=series.unresolved_frames() if series else [],
-                durable_through=folder.durable_through if folder else 0,
+                durable_through=durable,
+                ledger_through=safety.keeper.ledger_through if safety else 0,
+                not_spooled=safety.not_spooled if safety else 0,
+                fetching=len(series.to_fetch) if series else 0,
+                recovered=safety.refetcher.recovered if safety else 0,
+                read_again=safety.refetcher.read if safety else 0,
+                at_risk=AtRisk(
+                    since_checkpoint=max(0, len(series.ledger) - durable) if series else 0,
+                    receive_queue=self._queue_bound(),
+                ),
                 parameters=self._parameters(),
                 reference_total=series.reference if series else None,
                 result=str(folder.path) if folder else None,
@@ -75,7 +101,15 @@ class StatusBoard:
         booked["foreign"] = pipeline.foreign
         booked["missing"] = sum(last - first + 1 for first, last in self._missing())
         pending = in_mailbox + len(pipeline.waiting) + (ledger.pending if ledger else 0)
-        return Counts(received=images - pipeline.images_before, pending=pending, **booked)
+        elsewhere = pipeline.series.not_from_socket if pipeline.series else 0
+        return Counts(received=images - pipeline.images_before + elsewhere, pending=pending, **booked)
+
+    def _queue_bound(self) -> int:
+        """Return how many frames may be between the socket and the sums: they go with a killed service."""
+        stream = self._pipeline.settings.stream
+        last = self._pipeline.last_frame
+        in_socket = 0 if last is None else -(-RECEIVE_BUFFER_BYTES // max(1, len(last.blob)))
+        return stream.receive_high_water + stream.queue_frames + 2 * stream.workers + 2 + in_socket
 
     def _missing(self) -> list[tuple[int, int]]:
         """While frames may still come only holes count; once the series has ended, the tail counts too."""

@@ -41,3 +41,35 @@ class RateMeter:
         if len(recent) < 2:
             return 0.0
         return (len(recent) - 1) / max(recent[-1] - recent[0], 1e-9)
+
+
+class StrideWatch:
+    """Notices when the same number of frames is lacking between each frame and the next.
+
+    Attributes
+    ----------
+    since : int
+        Frame number with which the run of equal steps began.
+    """
+
+    ENOUGH = 4
+    """Equal steps in a row: nine frame numbers for the most usual case, one other receiver."""
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+        self._stride = 0
+        self._equal = 0
+        self._told = False
+        self.since = 0
+
+    def take(self, frame: int) -> int:
+        """Take the next frame number; return the stride when it becomes certain, else 0."""
+        step = 0 if self._last is None else frame - self._last
+        if step != self._stride:
+            self._stride, self._equal, self.since, self._told = step, 0, self._last or 0, False
+        self._last = frame
+        self._equal += 1
+        if step < 2 or self._equal < self.ENOUGH or self._told:
+            return 0
+        self._told = True
+        return step

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from service.errors import ConfigurationError, UsageError
 
+_LOOPBACK = re.compile(r"^(tcp://(127(\.\d{1,3}){3}|localhost|\[::1\]):(\d{1,5}|\*)|ipc://.+|inproc://.+)$")
 _ENDPOINT = re.compile(r"^(tcp://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.\-*]+):\d{1,5}|ipc://[\w./-]+)$")
 
 
@@ -23,6 +24,11 @@ class Stream(_Section):
 
     connect: str | None = Field(None, description="address of the detector's PUSH socket, tcp://HOST:PORT")
     bind: str | None = Field(None, description="bind the PULL socket here instead")
+    bind_open: bool = Field(
+        default=False,
+        description="let `bind` be an address other machines reach: anyone who reaches this port can send frames; "
+        "only behind a firewall",
+    )
     connect_timeout_s: float = Field(300.0, gt=0)
     idle_timeout_s: float | None = Field(None, gt=0, description="default: max(120, 3 x frame_time)")
     drain_s: float = Field(2.0, ge=0, description="how long after an end message late frames are waited for")
@@ -79,7 +85,29 @@ class Screening(_Section):
 class Spool(_Section):
     """Keeping the compressed frames on disk."""
 
-    enabled: Literal[False] = Field(False, description="not available yet; the detector's FileWriter keeps frames")
+    enabled: bool = Field(default=False, description="true: keep the compressed frames beside the result")
+    frames_per_file: int = Field(1000, ge=1, le=100_000, description="frames in one data file")
+    queue_mib: float = Field(256.0, ge=1, le=65_536, description="memory for frames that wait for the disk")
+    budget_gib: float = Field(200.0, gt=0, description="all spools in the output folder; the oldest series goes first")
+    detector_files: str | None = Field(
+        None,
+        min_length=1,
+        max_length=500,
+        description="path of the detector's own master files, from which missing frames are fetched; "
+        "`$id` stands for the series number",
+    )
+
+
+class Recovery(_Section):
+    """What makes a series survive the service: its ledger and its checkpoints, beside the result file."""
+
+    enabled: bool = Field(default=True, description="false: a killed service leaves its last result file and no more")
+    checkpoint_every_s: float = Field(
+        5.0, gt=0, description="at the least; longer where writing one takes more than a twentieth of that"
+    )
+    fetch_timeout_s: float = Field(
+        60.0, ge=0, description="how long the end of a series may wait for frames from spool or detector files"
+    )
 
 
 class Reconstruction(_Section):
@@ -90,6 +118,8 @@ class Reconstruction(_Section):
         (10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000), description="accepted frames at which to run"
     )
     timeout_s: float = Field(300.0, gt=0)
+    memory_mib: int = Field(4096, ge=256, le=1 << 20, description="the most memory a reconstruction may take")
+    retries: int = Field(2, ge=0, le=10, description="how often one that crashed or ran out of memory is tried again")
     object_diameter_m: float | None = Field(None, gt=0, description="expected outer diameter; default: estimated")
     width_px: int | None = Field(None, ge=15, description="unbinned width used about the centre; default: automatic")
     binning: int = Field(3, ge=1, le=31, description="odd; the paper's 3 x 3")
@@ -156,6 +186,7 @@ class Settings(_Section):
     detector: Detector = Detector()
     screening: Screening = Screening()
     spool: Spool = Spool()
+    recovery: Recovery = Recovery()
     reconstruction: Reconstruction = Reconstruction()
     output: Output = Output()
     http: Http = Http()
@@ -270,3 +301,18 @@ def check_endpoint(address: str) -> str:
     if not _ENDPOINT.match(address) or (address.startswith("tcp") and not 0 < int(address.rsplit(":", 1)[1]) < 65536):
         raise UsageError(f"stream address must look like tcp://HOST:PORT with a port from 1 to 65535, got {address!r}")
     return address
+
+
+def check_bind(stream: Stream) -> None:
+    """Let the stream be bound where only this machine reaches it, or where the user has opened it.
+
+    Raises
+    ------
+    ConfigurationError
+        When other machines could send frames and nobody allowed it: the detector's stream knows no key.
+    """
+    if stream.bind and not stream.bind_open and not _LOOPBACK.match(stream.bind):
+        raise ConfigurationError(
+            f"stream.bind must be an address of this machine only, such as tcp://127.0.0.1:9999, got {stream.bind!r}; "
+            "anyone who reaches that port could send frames: behind a firewall set stream.bind_open to true"
+        )

@@ -31,7 +31,9 @@ class DocumentWriter:
         """Take one document."""
         if name == "start":
             self._folder.mkdir(parents=True, exist_ok=True)
-            self.path = self._folder / f"{doc['uid'].split('-')[0]}.documents.jsonl"
+            # A uid is of the run's own making; it names a file, so of a strange one only what can do no harm is taken.
+            stem = "".join(letter for letter in doc["uid"].split("-")[0] if letter.isascii() and letter.isalnum())
+            self.path = self._folder / f"{stem[:40] or 'run'}.documents.jsonl"
         if self.path is not None:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"name": name, "doc": plain(doc)}, allow_nan=False) + "\n")

@@ -2,7 +2,8 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import hdf5plugin  # noqa: F401 - registers the filters of Eiger files
 import numpy as np
 from numpy.typing import NDArray
 
-from processing.frame import PIXEL_TYPES, EncodedFrame, PixelType, SeriesHeader
+from processing.frame import MAX_FRAMES, PIXEL_TYPES, EncodedFrame, PixelType, SeriesHeader, why_not_shape
 from service.errors import UserError
 
 _BITSHUFFLE = 32008
@@ -48,10 +49,17 @@ class EigerFile:
             raise UserError(f"file {path} must be an Eiger master file with /entry/data/data_000001, found none")
         first = self._parts[0][1]
         self.shape: tuple[int, int] = (first.shape[1], first.shape[2])
-        self._starts = np.cumsum([0, *[len(dataset) for _, dataset in self._parts]])
+        self._starts, self._end = _starts(dataset for _, dataset in self._parts)
+        why = why_not_shape(*self.shape)
+        if not why and self._end > MAX_FRAMES:
+            why = f"frames must be at most {MAX_FRAMES}, got {self._end}"
+        if why:
+            self.close()
+            raise UserError(f"file {path}: {why}; the file is damaged")
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        """Return the highest frame number and one: numbers without a frame are counted too."""
+        return self._end
 
     def close(self) -> None:
         """Close the master and its data files."""
@@ -118,26 +126,41 @@ class EigerFile:
         """Return one frame with its bytes as they lie in the file, None when it is not there."""
         if not 0 <= number < len(self):
             return None
-        part = int(np.searchsorted(self._starts, number, side="right")) - 1
-        dataset, index = self._parts[part][1], number - int(self._starts[part])
+        part = bisect_right(self._starts, number) - 1
+        if part < 0 or number - self._starts[part] >= len(self._parts[part][1]):
+            return None  # in a data file that is not there
+        dataset, index = self._parts[part][1], number - self._starts[part]
+        if dataset.shape[1:] != self.shape:
+            return None
         pixel_type: PixelType = next(name for name in PIXEL_TYPES if name == dataset.dtype.name)
-        encoding, blob = self._chunk(dataset, index)
+        chunk = self._chunk(dataset, index)
+        if chunk is None:
+            return None
+        encoding, blob = chunk
         return EncodedFrame(
             series=series, frame=number, shape=self.shape, pixel_type=pixel_type, encoding=encoding, blob=blob
         )
 
-    def _chunk(self, dataset: h5py.Dataset, index: int) -> tuple[str, bytes]:
-        """Return the stream's name for the encoding, and the chunk as it lies there where it is bitshuffle-LZ4."""
-        filters = dataset.id.get_create_plist()
-        codes = [filters.get_filter(i)[0] for i in range(filters.get_nfilters())]
-        if codes != [_BITSHUFFLE] or dataset.chunks != (1, *dataset.shape[1:]) or dataset.file.userblock_size:
+    def _chunk(self, dataset: h5py.Dataset, index: int) -> tuple[str, bytes] | None:
+        """Return the stream's name for the encoding, and the chunk as it lies there where it is bitshuffle-LZ4.
+
+        None when it was never written, or when it claims more bytes than a frame can have and HDF5 would take them.
+        """
+        if dataset.chunks != (1, *dataset.shape[1:]):
             return "<", _plain(dataset, index)
         stored = dataset.id.get_chunk_info_by_coord((index, 0, 0))
-        if stored.byte_offset is None or stored.filter_mask:  # never written: reads as fill value; or left as it was
-            return "<", _plain(dataset, index)
+        if stored.byte_offset is None:
+            return None
+        raw = self.shape[0] * self.shape[1] * dataset.dtype.itemsize
+        most = raw + raw // 8 + 4096  # LZ4 makes noise a little longer than it was
+        filters = dataset.id.get_create_plist()
+        codes = [filters.get_filter(i)[0] for i in range(filters.get_nfilters())]
+        if codes != [_BITSHUFFLE] or stored.filter_mask or dataset.file.userblock_size:
+            return ("<", _plain(dataset, index)) if stored.size <= most else None
         # HDF5 would read it with its own lock and the interpreter's held; so several threads can.
+        # Of a chunk that is too long only so much is read that decoding finds it damaged.
         return f"bs{dataset.dtype.itemsize * 8}-lz4<", os.pread(
-            self._descriptor(dataset.file.filename), stored.size, stored.byte_offset
+            self._descriptor(dataset.file.filename), min(stored.size, most + 1), stored.byte_offset
         )
 
     def _descriptor(self, path: str) -> int:
@@ -145,6 +168,21 @@ class EigerFile:
             if path not in self._bytes:
                 self._bytes[path] = os.open(path, os.O_RDONLY)
             return self._bytes[path]
+
+
+def _starts(datasets: Iterable[h5py.Dataset]) -> tuple[list[int], int]:
+    """Return the frame number with which each data file starts, and the one behind the last.
+
+    The detector counts from 1 in `image_nr_low`. Where that is missing or cannot be, a file follows the one before.
+    """
+    starts: list[int] = []
+    end = 0
+    for dataset in datasets:
+        low = np.asarray(dataset.attrs.get("image_nr_low", 0)).ravel()
+        named = int(low[0]) - 1 if low.size and low.dtype.kind in "iu" else -1
+        starts.append(named if end <= named < MAX_FRAMES else end)
+        end = starts[-1] + len(dataset)
+    return starts, end
 
 
 def _text(dataset: Any) -> str:

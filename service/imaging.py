@@ -1,9 +1,9 @@
 """Prepare and reconstruct in a child process, so that it can neither delay the sums nor take them with it."""
 
+import contextlib
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -15,9 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from processing.snapshot import SumSnapshot
+from service.contained import Contained, how_it_ended
+from service.contained_child import OUT_OF_MEMORY
 
+_CHILD = "service.imaging_child"
 _NICENESS = 10
 _POLL_S = 0.05
+_TIMEOUTS_RETRIED = 1  # a machine that was busy for once; what is too slow stays too slow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +93,25 @@ class ImagingError(Exception):
     """The child refused, crashed or took too long; the text says which."""
 
 
-def run_imaging(job: ImagingJob, folder: Path, timeout_s: float, give_up: Callable[[], bool]) -> ImagingResult:
+class _CrashError(ImagingError):
+    """The child ended without an answer."""
+
+
+class _TimeoutError(ImagingError):
+    """The child had to be stopped."""
+
+
+def run_imaging(
+    job: ImagingJob,
+    folder: Path,
+    timeout_s: float,
+    give_up: Callable[[], bool],
+    tell: Callable[[str], None] = lambda _: None,
+) -> ImagingResult:
     """Run one job in a child of its own and return what it made.
+
+    A child that crashes or runs out of memory is followed by another one, `reconstruction.retries` times; one that took
+    too long once at the most. A refusal is an answer.
 
     Parameters
     ----------
@@ -101,46 +122,62 @@ def run_imaging(job: ImagingJob, folder: Path, timeout_s: float, give_up: Callab
         The child is killed after that.
     give_up : callable
         Asked while waiting; True kills the child.
+    tell : callable
+        Given a sentence for each child that failed and is followed by another.
 
     Raises
     ------
     ImagingError
         With a sentence for a person.
     """
+    retries, timeouts, tries = int(job.settings["retries"]), 0, 0
+    while True:
+        tries += 1
+        try:
+            return _try_once(job, folder, timeout_s, give_up)
+        except (_CrashError, _TimeoutError) as error:
+            timeouts += isinstance(error, _TimeoutError)
+            if tries > retries or timeouts > _TIMEOUTS_RETRIED:
+                after = f"given up after {tries} tries; " if tries > 1 else ""
+                raise ImagingError(f"{error}; {after}{_advice(error, job)}") from None
+            tell(f"{error}; this was try {tries}, trying again")
+
+
+def _advice(error: ImagingError, job: ImagingJob) -> str:
+    if isinstance(error, _TimeoutError):
+        return "lower reconstruction.seeds or iterations, or raise reconstruction.timeout_s"
+    return (
+        "the sums are not touched and the next image is tried; if it stays so, raise reconstruction.memory_mib "
+        f"(now {job.settings['memory_mib']}) or report it with the service's log"
+    )
+
+
+def _try_once(job: ImagingJob, folder: Path, timeout_s: float, give_up: Callable[[], bool]) -> ImagingResult:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix=".imaging-", dir=folder) as name:
         desk = Path(name)
         write_job(desk, job)
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         with (desk / "log.txt").open("wb") as log:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "service.imaging_child", name],
-                stdin=subprocess.DEVNULL,
+            child = Contained(
+                _CHILD,
+                [name],
+                memory_mib=int(job.settings["memory_mib"]),
+                niceness=_NICENESS,
+                environment={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=environment,
-                preexec_fn=_behave,  # noqa: PLW1509 - only nice and a signal disposition, both safe after fork
             )
-            try:
-                _wait(child, started, timeout_s, give_up)
-            finally:
-                if child.poll() is None:
-                    child.kill()
-                child.wait()
-        return _read_result(desk, child.returncode, job.accepted.frames, time.monotonic() - started)
+        try:
+            _wait(child, started, timeout_s, give_up)
+        finally:
+            code = child.end()
+        return _read_result(desk, code, job.accepted.frames, time.monotonic() - started)
 
 
-def _behave() -> None:
-    os.nice(_NICENESS)
-
-
-def _wait(child: "subprocess.Popen[bytes]", started: float, timeout_s: float, give_up: Callable[[], bool]) -> None:
-    while child.poll() is None:
+def _wait(child: Contained, started: float, timeout_s: float, give_up: Callable[[], bool]) -> None:
+    while not child.ended:
         if time.monotonic() - started > timeout_s:
-            raise ImagingError(
-                f"reconstruction must end within {timeout_s:g} s and was stopped; lower reconstruction.seeds or "
-                "iterations, or raise reconstruction.timeout_s"
-            )
+            raise _TimeoutError(f"reconstruction must end within {timeout_s:g} s and was stopped")
         if give_up():
             raise ImagingError("reconstruction was stopped, because the service ends or a newer one is wanted")
         time.sleep(_POLL_S)
@@ -173,8 +210,10 @@ def write_job(desk: Path, job: ImagingJob) -> None:
 def _read_result(desk: Path, code: int, frames: int, seconds: float) -> ImagingResult:
     facts_path = desk / "result.json"
     if code != 0 or not facts_path.exists():
-        last = (desk / "log.txt").read_text(errors="replace").strip().splitlines()[-1:]
-        raise ImagingError(f"reconstruction process ended with code {code}: {' '.join(last) or 'no message'}")
+        last = _last_line(desk / "log.txt")
+        # An allocation that failed inside compiled code ends as an error of its own; its words tell.
+        what = how_it_ended(OUT_OF_MEMORY if code > 0 and "MemoryError" in last else code)
+        raise _CrashError(f"reconstruction process {what}: {last or 'no message'}")
     facts = json.loads(facts_path.read_text(encoding="utf-8"))
     if "refused" in facts:
         raise ImagingError(facts["refused"])
@@ -194,3 +233,12 @@ def _read_result(desk: Path, code: int, frames: int, seconds: float) -> ImagingR
             message=facts.get("message", ""),
             seconds=seconds,
         )
+
+
+def _last_line(log: Path) -> str:
+    """Return the end of what the child said, however much that was."""
+    with log.open("rb") as file, contextlib.suppress(OSError):
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - 2000))
+        return " ".join(file.read().decode(errors="replace").strip().splitlines()[-1:])[:300]
+    return ""

@@ -11,8 +11,10 @@ from processing.frame import CATEGORY_NAMES, Category, FrameScore
 from service.source import PointNote
 
 PENDING = 255
+LOST = 254
+"""Verdict of a row whose frame went with a killed service before its bytes were safe: it counts as missing."""
 _UNREADABLE = 0xFFFFFFFF
-_COLUMNS: Mapping[str, type] = {
+COLUMNS: Mapping[str, type] = {
     "frame": np.uint32,
     "verdict": np.uint8,
     "total": np.uint64,
@@ -39,7 +41,7 @@ class Ledger:
     """Rows that grow by one an image message; columns are NumPy arrays so that re-judging is quick."""
 
     def __init__(self) -> None:
-        self._columns: dict[str, NDArray[Any]] = {name: np.zeros(1024, dtype) for name, dtype in _COLUMNS.items()}
+        self._columns: dict[str, NDArray[Any]] = {name: np.zeros(1024, dtype) for name, dtype in COLUMNS.items()}
         self._rows = 0
         self._row_of_frame: dict[int, int] = {}
         self.highest_frame = -1
@@ -100,14 +102,47 @@ class Ledger:
         self._columns["parameters"][row] = parameters
         self.counts[category.label] += 1
 
+    def lose(self, row: int) -> None:
+        """Take a row out of the books; unless another row speaks for its frame, that is missing now."""
+        before = self._columns["verdict"][row]
+        if before == PENDING:
+            self.pending -= 1
+        elif before != LOST:
+            self.counts[CATEGORY_NAMES[before]] -= 1
+        self._columns["verdict"][row] = LOST
+        frame = int(self._columns["frame"][row])
+        if self._row_of_frame.get(frame) == row:
+            del self._row_of_frame[frame]
+
+    def load(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        """Take over the rows of an earlier life of the series, into an empty ledger.
+
+        Parameters
+        ----------
+        columns : dict of str to ndarray, shape (n,)
+            One for each of `COLUMNS`.
+        """
+        self._rows = len(columns["frame"])
+        room = max(1024, 2 * self._rows)
+        for name, dtype in COLUMNS.items():
+            self._columns[name] = np.zeros(room, dtype)
+            self._columns[name][: self._rows] = columns[name]
+        verdicts, frames = columns["verdict"], columns["frame"]
+        self.pending = int((verdicts == PENDING).sum())
+        self.counts = {name: int((verdicts == number).sum()) for number, name in enumerate(CATEGORY_NAMES)}
+        speaks = (verdicts != Category.DUPLICATE) & (verdicts != LOST) & (frames != _UNREADABLE)
+        self._row_of_frame = dict(zip(frames[speaks].tolist(), np.flatnonzero(speaks).tolist(), strict=True))
+        known = frames[frames != _UNREADABLE]
+        self.highest_frame = int(known.max(initial=0)) if known.size else -1
+
     def stamp(self, rows: list[int], parameters: int) -> None:
         """Say by which version of the settings rows have been judged."""
         self._columns["parameters"][rows] = parameters
 
     def scored_rows(self) -> NDArray[np.int64]:
-        """Return the rows that carry a score of their own (not corrupt, not duplicate)."""
+        """Return the rows that carry a score of their own (not corrupt, not duplicate, not lost)."""
         verdict = self.column("verdict")
-        return np.flatnonzero((verdict != Category.CORRUPT) & (verdict != Category.DUPLICATE))
+        return np.flatnonzero((verdict != Category.CORRUPT) & (verdict != Category.DUPLICATE) & (verdict != LOST))
 
     def missing_frames(self, upto: int | None = None) -> list[tuple[int, int]]:
         """Return the ranges (both ends included) of frame numbers below `upto` that never came.
@@ -135,10 +170,11 @@ class Ledger:
         holes = [np.arange(first, last + 1) for first, last in self.missing_frames(upto)]
         missing = np.concatenate([np.zeros(0, np.int64), *holes])
         columns: dict[str, NDArray[Any]] = {}
+        booked = self.column("verdict") != LOST
         blanks = {"verdict": Category.MISSING, "chi2": np.nan, "dof": -1}
-        for name, dtype in _COLUMNS.items():
+        for name, dtype in COLUMNS.items():
             tail = missing if name == "frame" else np.full(len(missing), blanks.get(name, 0))
-            columns[name] = np.concatenate([self.column(name), np.asarray(tail, dtype)])
+            columns[name] = np.concatenate([self.column(name)[booked], np.asarray(tail, dtype)])
         columns |= self._notes_of(columns["frame"])
         return LedgerRows(columns=columns)
 

@@ -1,10 +1,12 @@
 """The live service: the pipeline with its threads, seen from outside as a `LiveSource`."""
 
+import fcntl
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import structlog
@@ -18,16 +20,21 @@ from processing.screen import score
 from service import preview
 from service.board import StatusBoard
 from service.config import Settings
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, UserError
+from service.frame_stores import SpoolStore, spool_stem
+from service.ledger import LOST
 from service.mailbox import Mailbox, is_image
 from service.office import Folder, Office
 from service.pipeline import Pipeline
 from service.preview import make_image_preview, make_preview
 from service.receive import Receiver
+from service.restore import Unfinished, find_unfinished, restored
+from service.safety import Safety
 from service.series import Series
 from service.source import PointNote, Preview, PreviewName
-from service.status import Status
+from service.status import Status, WhatIf
 from service.store import free_path
+from service.what_if import check_changeable, what_if
 
 _PREVIEW_EVERY_S = 0.5
 _log = structlog.get_logger()
@@ -71,6 +78,31 @@ def check_output(directory: Path) -> None:
         ) from None
 
 
+def claim_folder(directory: Path) -> IO[str]:
+    """Take the output folder for this service alone; the system gives it back when the process ends, however it does.
+
+    Raises
+    ------
+    UserError
+        When another service has it: each would take the other's open series for one that was left behind.
+    """
+    claim = (directory / ".in-use").open("a+", encoding="ascii")
+    try:
+        fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        claim.seek(0)
+        owner = claim.read(20).strip() or "unknown"
+        claim.close()
+        raise UserError(
+            f"output folder {directory} must be of one service only, got one that xedm live with process id {owner} "
+            "uses; choose another with --output, or end that one"
+        ) from None
+    claim.truncate(0)
+    claim.write(f"{os.getpid()}\n")
+    claim.flush()
+    return claim
+
+
 def warm_up() -> None:
     """Compile the kernels for every pixel type, so that the first frame is as quick as the tenth."""
     valid = np.ones((4, 4), np.uint8)
@@ -109,16 +141,31 @@ class LiveService:
             user_mask=load_mask(settings),
             on_open=self._opened,
             on_end=self._ended,
+            on_booked=self._booked,
+            on_reopen=self._reopened,
         )
         self.office = Office(
-            self.pipeline.lock, self.pipeline.errors, settings.output.directory, self._concluded, self._changed
+            self.pipeline.lock,
+            self.pipeline.errors,
+            settings.output.directory,
+            self._concluded,
+            self._changed,
+            complete=self._complete,
         )
+        self._safeties: list[Safety] = []
         self.receiver = Receiver(settings.stream, self.mailbox)
-        self._board = StatusBoard(self.pipeline, self.office, self.mailbox, self.receiver.endpoint)
+        self._board = StatusBoard(
+            self.pipeline, self.office, self.mailbox, self.receiver.endpoint, lambda: self._safety(self.pipeline.series)
+        )
         self.ended_series = 0
         self._stop = threading.Event()
         self._previews: dict[PreviewName, tuple[float, int, Preview | None]] = {}
         self._worker = threading.Thread(target=self._work, name="sum", daemon=True)
+        try:
+            self._claim = claim_folder(settings.output.directory)
+        except UserError:
+            self.receiver.stop()
+            raise
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -126,6 +173,8 @@ class LiveService:
         """Compile, then receive."""
         warm_up()
         self.office.start()
+        if self.settings.recovery.enabled:
+            self._take_up()
         self._worker.start()
         self.receiver.start()
 
@@ -141,6 +190,9 @@ class LiveService:
             self._worker.join(1.0)
         self.pipeline.end_now()
         self.office.stop(max(1.0, deadline - time.monotonic()))
+        for safety in self._safeties:
+            safety.stop(1.0)
+        self._claim.close()
 
     def _work(self) -> None:
         while not self._stop.is_set():
@@ -169,14 +221,96 @@ class LiveService:
         path = free_path(self.settings.output.directory, series.header.series, self._paths)
         self._paths.add(path)
         self._previews.clear()
-        self.office.open(Folder(series=series, path=path))
+        folder = Folder(series=series, path=path)
+        self._keep_safe(folder)
+        self.office.open(folder)
+
+    def _keep_safe(self, folder: Folder, *, resumed: str = "") -> Safety:
+        """Begin to keep a series safe; the checkpoints of those whose file is final go."""
+        final = [one for one in self._safeties if one.series.concluded]
+        self._safeties = [one for one in self._safeties if one not in final]
+        safety = Safety(
+            folder.series,
+            folder.path,
+            folder.started,
+            self.settings,
+            lock=self.pipeline.lock,
+            errors=self.pipeline.errors,
+            degraded=self.office.degraded,
+            changed=self._changed,
+        )
+        self._safeties.append(safety)
+        safety.open(resumed=resumed)
+        if final:
+            threading.Thread(target=_forget, args=(final,), name="forget", daemon=True).start()
+        return safety
+
+    def _safety(self, series: Series | None) -> Safety | None:
+        return next((one for one in self._safeties if one.series is series), None)
+
+    def _booked(self, series: Series, frame: EncodedFrame) -> None:
+        safety = self._safety(series)
+        if safety is not None:
+            safety.booked(frame)
 
     def _ended(self, series: Series) -> None:
+        safety = self._safety(series)
+        if safety is not None and not series.interrupted:
+            safety.ended()
         self.office.finish(series)
 
+    def _reopened(self, series: Series) -> None:
+        series.concluded = False
+        safety = self._safety(series)
+        if safety is not None:
+            safety.reopened()
+
+    def _complete(self, series: Series) -> None:
+        safety = self._safety(series)
+        if safety is not None:
+            safety.complete(self._stop.is_set)
+
     def _concluded(self, series: Series, saved: bool) -> None:
+        series.concluded = saved and not series.interrupted
+        safety = self._safety(series)
+        if safety is not None and series.concluded:
+            safety.concluded()
         self.pipeline.conclude(series, saved=saved)
         self.ended_series += 1
+
+    def _take_up(self) -> None:
+        """Go on with what a killed service left behind: the newest series is received on, older ones get their file."""
+        found, troubles = find_unfinished(self.settings.output.directory)
+        for sentence in troubles:
+            self.pipeline.errors.add("not recovered", sentence)
+        for one in found:
+            try:
+                self._take_up_one(one, newest=one is found[-1])
+            except (UserError, ValueError, OSError) as error:
+                self.pipeline.errors.add("not recovered", f"series of {one.result} cannot be taken up again: {error}")
+
+    def _take_up_one(self, one: Unfinished, *, newest: bool) -> None:
+        header = one.state.header
+        for sentence in one.remarks:
+            self.pipeline.errors.add("recovery", sentence, series=header.series)
+        spooled = SpoolStore(spool_stem(one.result))
+        stored = restored(one.state, self.settings, ledger=one.ledger, elsewhere=spooled.has)
+        folder = Folder(series=stored, path=one.result, started=one.state.started)
+        self._paths.add(one.result)
+        rows = int((stored.ledger.column("verdict") != LOST).sum())
+        lost = len(stored.ledger) - rows
+        said = (
+            f"series {header.series} was taken up again with {rows} frames, {len(stored.to_fetch)} of them to be read "
+            f"from the spool; {lost} went with the killed service and count as missing"
+        )
+        self.pipeline.errors.add("recovered", said, series=header.series)
+        self.office.open(folder)
+        self.pipeline.resume(stored)
+        safety = self._keep_safe(folder, resumed=said)
+        if one.ended or not newest:
+            self.pipeline.end_restored()
+        else:
+            threading.Thread(target=safety.refetcher.recover_known, name="recover", daemon=True).start()
 
     def _changed(self) -> None:
         with self._change:
@@ -251,12 +385,8 @@ class LiveService:
         ValueError
             When a name is unknown, cannot change while the service runs, or a value is outside its limits.
         """
-        for name in changes:
-            if not name.startswith(("screening.", "reconstruction.")) or name.startswith("screening.ring_"):
-                raise ValueError(
-                    f"setting {name!r} cannot change while the service runs; restart it with --set {name}=..."
-                )
         try:
+            check_changeable(changes)
             settings = self.pipeline.settings.changed(changes)
         except ConfigurationError as error:
             raise ValueError(str(error)) from None
@@ -265,6 +395,22 @@ class LiveService:
         self._changed()
         series = self.pipeline.series
         return series.version if series else 1
+
+    def what_if(self, cases: Sequence[Mapping[str, object]]) -> list[WhatIf]:
+        """Say what several sets of settings would change.
+
+        Raises
+        ------
+        ValueError
+            When there is no series, or a setting cannot be used.
+        """
+        with self.pipeline.lock:
+            if self.pipeline.series is None:
+                raise ValueError("there is no series to try settings on yet")
+            try:
+                return what_if(self.pipeline.series, self.pipeline.settings, cases)
+            except ConfigurationError as error:
+                raise ValueError(str(error)) from None
 
     def request_reconstruction(self, who: str) -> None:
         """Reconstruct from what is there now."""
@@ -286,6 +432,11 @@ class LiveService:
         if not self.office.save(folder):
             raise ValueError(self.office.degraded.get("disk", "the result file could not be written"))
         return str(folder.path)
+
+
+def _forget(final: "list[Safety]") -> None:
+    for one in final:
+        one.forget()
 
 
 def _nothing() -> None:

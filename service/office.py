@@ -64,6 +64,8 @@ class Office:
         Called with the series and whether its file was written, once a series is final.
     changed : callable
         Called after anything that a status shows has changed.
+    complete : callable
+        Called with an ended series before its last image and file: fetches what it lacks.
     """
 
     def __init__(
@@ -73,7 +75,9 @@ class Office:
         working_folder: Path,
         concluded: Callable[[Series, bool], None],
         changed: Callable[[], None],
+        complete: Callable[[Series], None] = lambda _series: None,
     ) -> None:
+        self._complete = complete
         self._lock, self._errors, self._working = lock, errors, working_folder
         self._concluded, self._changed = concluded, changed
         self._stop = threading.Event()
@@ -177,6 +181,8 @@ class Office:
             wanted, self._wanted = self._wanted, None
         folder = final or wanted
         try:
+            if final is not None:
+                self._complete(final.series)
             if folder is not None:
                 self._image(folder, final=final is not None)
         finally:
@@ -207,12 +213,19 @@ class Office:
         self.reconstruction = self.reconstruction.model_copy(update={"state": "running"})
         self._changed()
         give_up = self._stop_images.is_set if final else lambda: self._stop_images.is_set() or self.busy()
+        series = folder.series.header.series
+
+        def tell(sentence: str) -> None:
+            self._errors.add("image tried again", sentence, series=series)
+            self._changed()
+
         try:
-            result = run_imaging(job, self._working, folder.series.settings.reconstruction.timeout_s, give_up)
+            timeout_s = folder.series.settings.reconstruction.timeout_s
+            result = run_imaging(job, self._working, timeout_s, give_up, tell)
         except (ImagingError, OSError) as error:
             self.reconstruction = self.reconstruction.model_copy(update={"state": "failed", "message": str(error)})
             if final or not give_up():
-                self._errors.add("no image", str(error), series=folder.series.header.series)
+                self._errors.add("no image", str(error), series=series)
         else:
             folder.imaging = result
             resolution = result.figures.get("resolution_m")

@@ -29,7 +29,7 @@ from processing.decode import decode
 from processing.frame import EncodedFrame, Refusal, SeriesEnd, SeriesHeader
 from processing.hash_check import HashCheck
 from processing.read_frame import Examined
-from service.books import ErrorLog, RateMeter
+from service.books import ErrorLog, RateMeter, StrideWatch
 from service.config import Settings
 from service.mailbox import Letter
 from service.router import WaitingRoom
@@ -53,6 +53,10 @@ class Pipeline:
         True where a pixel may count.
     on_open, on_end : callable
         Called with the series, outside the lock, when it opens and when it has ended.
+    on_booked : callable
+        Called under the lock with the series and each frame that has been scored and booked; must be quick.
+    on_reopen : callable
+        Called under the lock when the books of an ended series change.
     """
 
     def __init__(
@@ -62,6 +66,8 @@ class Pipeline:
         user_mask: NDArray[np.bool_] | None,
         on_open: Callable[[Series], None],
         on_end: Callable[[Series], None],
+        on_booked: Callable[[Series, EncodedFrame], None] = lambda _series, _frame: None,
+        on_reopen: Callable[[Series], None] = lambda _series: None,
     ) -> None:
         self.lock = threading.RLock()
         self.settings = settings
@@ -79,6 +85,8 @@ class Pipeline:
         self._hashes = HashCheck(settings.stream.check_hash)
         self._user_mask = user_mask
         self._on_open, self._on_end = on_open, on_end
+        self._on_booked, self._on_reopen = on_booked, on_reopen
+        self._strides = StrideWatch()
         self._next_expected: int | None = None
         self._early_notes: list[PointNote] = []
         self._last_message = time.monotonic()
@@ -144,11 +152,27 @@ class Pipeline:
             else:
                 self.last_row = series.book(frame, *outcome)
                 self.last_frame = frame
+                self._on_booked(series, frame)
+                self._name_receivers(series, frame)
             self.rate.count(time.monotonic())
             self.state = "receiving"
             if self.ending_at is not None or series.ended:  # a late frame: wait for more of its kind
+                self._reopen(series)
                 self.ending_at = time.monotonic() + self.settings.stream.drain_s
             next_one.done()
+
+    def _name_receivers(self, series: Series, frame: EncodedFrame) -> None:
+        """A PUSH socket deals its messages out in turn: another PULL client shows as a regular stride of gaps."""
+        stride = self._strides.take(frame.frame)
+        if stride:
+            others = "another receiver is" if stride == 2 else f"{stride - 1} other receivers are"
+            self.errors.add(
+                "another receiver is taking frames",
+                f"only every {_ordinal(stride)} frame comes here since frame {self._strides.since}: {others} connected "
+                "to the detector's stream and gets the rest; stop it (another xedm live, a viewer, an old process?)",
+                series=series.header.series,
+                frame=frame.frame,
+            )
 
     def _learn_shape(self, series: Series, frame: EncodedFrame) -> Refusal | None:
         """Only a frame that decodes may say how large the others are."""
@@ -231,15 +255,27 @@ class Pipeline:
             self._hashes = HashCheck(self.settings.stream.check_hash)
             self.images_before = image_number - len(self.waiting)
             self.last_frame, self.last_row = None, -1
-            series.expected, self._next_expected = self._next_expected, None
+            self._strides = StrideWatch()
+        self._on_open(series)
+        with self.lock:
+            if self._next_expected is not None:
+                series.expect(self._next_expected)
+                self._next_expected = None
             for note in self._early_notes:
                 if note.series == header.series:
                     series.note_point(note)
             self._early_notes = [note for note in self._early_notes if note.series != header.series]
-        self._on_open(series)
         for message in mine:
             self.take(Letter(message=message, image_number=image_number), self.waiting.leave)
         self.catch_up()
+
+    def resume(self, series: Series) -> None:
+        """Go on with a series that was restored from the disk; its header will not come again."""
+        with self.lock:
+            self.series, self.state, self.foreign, self.ending_at = series, "receiving", 0, None
+            self.settings = series.settings  # what was steered before the kill stays in force
+            self.images_before = 0
+            self._last_message = time.monotonic()
 
     def _complete(self, series: Series, header: SeriesHeader) -> None:
         """Take the rest of a header that came in pieces."""
@@ -299,10 +335,16 @@ class Pipeline:
         return self.idle_timeout_s(self.series) + (image.timeout_s if image.enabled else 0.0)
 
     def end_now(self) -> None:
-        """End the open series, if any, as on SIGTERM."""
+        """End the open series, if any, as on SIGTERM; unless its end had come, the next service goes on with it."""
         self.catch_up()
         open_still = self.state in ("armed", "receiving") and self.ending_at != _FILES_BEING_WRITTEN
         if self.series is not None and open_still:
+            self.series.interrupted = self.ending_at is None and not self.series.ended
+            self._end(self.series)
+
+    def end_restored(self) -> None:
+        """End the series that was taken up again, since no more of it will come."""
+        if self.series is not None:
             self._end(self.series)
 
     def _end(self, series: Series) -> None:
@@ -340,7 +382,7 @@ class Pipeline:
         """Say how many frames the open series, or else the next one, is meant to have."""
         with self.lock:
             if self.series is not None and self.state in ("armed", "receiving") and self.ending_at is None:
-                self.series.expected = frames
+                self.series.expect(frames)
             else:
                 self._next_expected = frames
 
@@ -355,7 +397,12 @@ class Pipeline:
     def _write_again(self, series: Series) -> None:
         """Have the final file of an ended series made anew, since its books have changed."""
         if series.ended:
+            self._reopen(series)
             self.state, self.ending_at = "receiving", time.monotonic()
+
+    def _reopen(self, series: Series) -> None:
+        if series.ended:
+            self._on_reopen(series)
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,6 +432,10 @@ def examine(frame: EncodedFrame, series: Series) -> Examined | Refusal:
     if series.reader is None:
         raise RuntimeError("series must know its shape before a frame is examined")
     return series.reader.read(frame)
+
+
+def _ordinal(number: int) -> str:
+    return {2: "second", 3: "third"}.get(number, f"{number}th")
 
 
 def _beyond(frame: EncodedFrame, series: Series) -> Refusal:

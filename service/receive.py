@@ -6,7 +6,7 @@ import zmq
 
 from processing.frame import Message, Refusal
 from processing.wire import WireReader
-from service.config import Stream
+from service.config import Stream, check_bind
 from service.errors import UserError
 from service.mailbox import Mailbox
 
@@ -14,6 +14,8 @@ _POLL_MS = 100
 # A part of 16M pixels has 73 MB, a Stream2 header with all tables of three channels 440 MB; a peer that sends more is
 # disconnected by ZeroMQ before memory is taken.
 _MAX_PART_BYTES = 1 << 30
+RECEIVE_BUFFER_BYTES = 1 << 20
+"""Of the socket in the operating system; what it holds goes with a killed service."""
 
 
 class Receiver:
@@ -31,9 +33,12 @@ class Receiver:
     ------
     UserError
         When the address cannot be bound or connected.
+    ConfigurationError
+        When it would be bound for other machines and `stream.bind_open` is not set.
     """
 
     def __init__(self, settings: Stream, mailbox: Mailbox) -> None:
+        check_bind(settings)
         self._mailbox = mailbox
         self._reader = WireReader(channel=settings.channel)
         self._stop = threading.Event()
@@ -41,6 +46,7 @@ class Receiver:
         self._socket = self._context.socket(zmq.PULL)
         self._socket.setsockopt(zmq.RCVHWM, settings.receive_high_water)
         self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.RCVBUF, RECEIVE_BUFFER_BYTES)
         self._socket.setsockopt(zmq.MAXMSGSIZE, _MAX_PART_BYTES)
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
         address = settings.bind or settings.connect or ""

@@ -15,10 +15,10 @@ from processing.read_frame import Examined
 from service.config import Settings
 from service.eiger_file import EigerFile
 from service.errors import ConfigurationError, UserError
-from service.imaging import ImagingError, ImagingResult, run_imaging
 from service.live import check_output, load_mask
-from service.office import Folder, imaging_job, series_file
+from service.office import Folder, series_file
 from service.pipeline import examine
+from service.result_series import make_image
 from service.series import Series
 from service.source import PointNote
 from service.store import free_path, write_series_file
@@ -165,7 +165,7 @@ def reprocess_file(
         series.finish()
         series.ended = True
         folder = Folder(series=series, path=free_path(settings.output.directory, number))
-        folder.imaging, said = _image(series, settings)
+        folder.imaging, said = make_image(series, settings.output.directory)
         content = series_file(folder)
         if content is not None:
             write_series_file(folder.path, content)
@@ -176,14 +176,3 @@ def reprocess_file(
         )
     finally:
         source.close()
-
-
-def _image(series: Series, settings: Settings) -> tuple[ImagingResult | None, str]:
-    job = imaging_job(series)
-    if isinstance(job, str):
-        return None, job
-    try:
-        result = run_imaging(job, settings.output.directory, settings.reconstruction.timeout_s, lambda: False)
-    except ImagingError as error:
-        return None, str(error)
-    return result, result.message or f"resolution {result.figures.get('resolution_m', float('nan')):.3g} m"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from processing.read_frame import Contribution, FrameReader
 from processing.screen import ScreenSettings, is_streak, judge, reference_total, ring_pixels
 from service.config import Settings
 from service.hold import Hold
-from service.ledger import PENDING, Ledger
+from service.ledger import LOST, PENDING, Ledger
 from service.source import PointNote
 
 _SUMMED = (Category.ACCEPTED, Category.BACKGROUND)
@@ -27,6 +28,25 @@ class SettingsVersion:
     version: int
     settings: Settings
     from_frame: int
+
+
+class Journal(Protocol):
+    """Is told everything that changes the books, under the lock of the series; must be quick."""
+
+    def entered(self, row: int) -> None:
+        """Say that a row was added and has its first verdict."""
+
+    def judged(self, row: int, verdict: int, parameters: int) -> None:
+        """Say that an earlier row got another verdict."""
+
+    def noted(self, note: PointNote) -> None:
+        """Say what the scan said about a frame."""
+
+    def versioned(self, version: SettingsVersion) -> None:
+        """Say that other settings are in force."""
+
+    def expects(self, frames: int) -> None:
+        """Say how many frames are meant to come."""
 
 
 def screen_settings(settings: Settings) -> ScreenSettings:
@@ -54,6 +74,22 @@ class Series:
         (rows, columns) when the header does not say.
     fetch : callable or None
         Gives the bytes of a frame number again (from the detector's files), if there is such a source.
+
+    Attributes
+    ----------
+    elsewhere : callable or None
+        Says whether somebody can fetch the bytes of a frame number from a disk; then a flip waits in `to_fetch` until
+        `fetched` is called, and nobody waits for the disk here.
+    to_fetch : dict of int to Category
+        Rows whose bytes are being fetched, and what they are to become.
+    journal : Journal or None
+        Is told every change of the books.
+    ended, concluded : bool
+        Whether no more frames are expected; whether its result file is final.
+    interrupted : bool
+        Whether it was only ended because the service ends.
+    not_from_socket : int
+        Booked frames that this process did not receive: restored, or fetched from files.
     """
 
     def __init__(
@@ -71,13 +107,20 @@ class Series:
         self.ledger = Ledger()
         self.expected: int | None = None
         self.unresolved: set[int] = set()
+        self.to_fetch: dict[int, Category] = {}
+        self.elsewhere: Callable[[int], bool] | None = None
+        self.journal: Journal | None = None
+        self.not_from_socket = 0
         self.reference: float | None = settings.screening.reference_total
         self.settled = False
         self.ended = False
+        self.concluded = False
+        self.interrupted = False
         self._user_mask = user_mask
         self._fetch = fetch
         self._hold = Hold(0 if fetch else int(settings.screening.hold_mib * 2**20))
         self._rejudge_at = 0
+        self._told = 0
         self.accepted: FastSum | None = None
         self.background: FastSum | None = None
         self.reader: FrameReader | None = None
@@ -158,11 +201,11 @@ class Series:
 
     def book_refusal(self, refusal: Refusal) -> int:
         """Enter a message that could not be used. Return its row."""
-        return self.ledger.enter(refusal.frame, Category.CORRUPT, None, self.version)
+        return self._tell(self.ledger.enter(refusal.frame, Category.CORRUPT, None, self.version))
 
     def book_duplicate(self, frame: int) -> None:
         """Enter a repeated frame number."""
-        self.ledger.enter(frame, Category.DUPLICATE, None, self.version)
+        self._tell(self.ledger.enter(frame, Category.DUPLICATE, None, self.version))
 
     def book(self, frame: EncodedFrame, contribution: Contribution, score: FrameScore) -> int:
         """Enter a scored frame, judge it if that is possible yet, and sum it. Return its row."""
@@ -173,7 +216,8 @@ class Series:
         elif self.settled:
             self._move(row, self._verdicts(np.array([row]))[0], contribution)
         else:
-            self._give_back(contribution)
+            self.give_back(contribution)
+        self._tell(row)
         self._hold.put(row, frame, marginal=not self.settled or self._is_marginal(row))
         scored = len(self.ledger)
         if not self.settled:
@@ -184,9 +228,34 @@ class Series:
             self.rejudge()
         return row
 
+    def _tell(self, row: int) -> int:
+        if self.journal is not None:
+            self.journal.entered(row)
+        self._told = row + 1
+        return row
+
+    def expect(self, frames: int) -> None:
+        """Take from the client how many frames it means to send."""
+        self.expected = frames
+        if self.journal is not None:
+            self.journal.expects(frames)
+
+    def book_recovered(self, frame: EncodedFrame, contribution: Contribution, score: FrameScore) -> int:
+        """Enter a frame that came from a file after all. Return its row."""
+        self.not_from_socket += 1
+        return self.book(frame, contribution, score)
+
+    def corrupt_frames(self) -> list[int]:
+        """Return the numbers of frames of which only a damaged message came."""
+        corrupt = self.ledger.column("verdict") == Category.CORRUPT
+        numbers = set(self.ledger.column("frame")[corrupt].tolist())
+        return sorted(number for number in numbers if not self.already_has(number))
+
     def note_point(self, note: PointNote) -> None:
         """Join a scan point to a frame; a void one leaves the sum."""
         self.ledger.notes[note.frame] = note
+        if self.journal is not None:
+            self.journal.noted(note)
         row = self.ledger.row_of(note.frame)
         if row is None or self.ledger.column("verdict")[row] in (Category.CORRUPT, Category.DUPLICATE):
             return
@@ -201,6 +270,8 @@ class Series:
         self._screen = screen_settings(settings)
         first = self.ledger.highest_frame + 1
         self.versions.append(SettingsVersion(version=self.version + 1, settings=settings, from_frame=first))
+        if self.journal is not None:
+            self.journal.versioned(self.versions[-1])
         if self.settled:
             self.rejudge()
         return self.version
@@ -219,7 +290,8 @@ class Series:
         current = self.ledger.column("verdict")[rows]
         for row, verdict in zip(rows[verdicts != current], verdicts[verdicts != current], strict=True):
             self._want(int(row), Category(int(verdict)))
-        self.unresolved.difference_update(rows[verdicts == current].tolist())
+        for row in rows[verdicts == current].tolist():
+            self._stays(row)
         self.ledger.stamp([row for row in rows.tolist() if row not in self.unresolved], self.version)
 
     def _judgeable(self) -> NDArray[np.int64]:
@@ -237,6 +309,12 @@ class Series:
     def _verdicts(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         return judge(*self._scores(rows), self.reference, self._screen)
 
+    def verdicts_under(self, settings: Settings) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        """Return which rows can be judged and what other settings would make of them; nothing changes."""
+        rows, screen = self._judgeable(), screen_settings(settings)
+        reference = reference_total(*self._scores(rows), screen) if rows.size else None
+        return rows, judge(*self._scores(rows), reference, screen)
+
     def _is_marginal(self, row: int) -> bool:
         """Whether a shift of the reference by a third, or of chi^2 by a fifth, could flip the verdict."""
         if self.reference is None:
@@ -251,15 +329,78 @@ class Series:
         """Move a frame to another category, or list it as unresolved when its bytes are nowhere."""
         before = int(self.ledger.column("verdict")[row])
         if before == category:
-            self.unresolved.discard(row)
+            self._stays(row)
             return
         contribution: Contribution | None = None
         if category in _SUMMED or before in _SUMMED:
             contribution = self._read_again(row)
             if contribution is None:
-                self.unresolved.add(row)
+                self._ask_for(row, category)
                 return
         self._move(row, category, contribution)
+
+    def _stays(self, row: int) -> None:
+        self.unresolved.discard(row)
+        self.to_fetch.pop(row, None)
+
+    def _ask_for(self, row: int, category: Category) -> None:
+        """Have the bytes of a row fetched by those who may wait for a disk, if anybody has them."""
+        if self.elsewhere is not None and self.elsewhere(int(self.ledger.column("frame")[row])):
+            self.unresolved.discard(row)
+            self.to_fetch[row] = category
+        else:
+            self._nowhere(row)
+
+    def _nowhere(self, row: int) -> None:
+        """The bytes of a row cannot be had: its verdict stays, or, when it is in no sum yet, its frame is missing."""
+        self.to_fetch.pop(row, None)
+        if self.ledger.column("verdict")[row] == PENDING:
+            self.lose(row)
+        else:
+            self.unresolved.add(row)
+
+    def lose(self, row: int) -> None:
+        """Take a row out of the books whose frame is in no sum and whose bytes are gone."""
+        self.ledger.lose(row)
+        self.not_from_socket -= 1
+        if self.journal is not None:
+            self.journal.judged(row, LOST, self.version)
+
+    def resume(self, targets: NDArray[np.uint8]) -> None:
+        """Go on after rows were loaded into the ledger: have each come to its last verdict, or lose it.
+
+        Parameters
+        ----------
+        targets : ndarray of uint8, shape (n,)
+            The last verdict of each row; the ledger's own says what is in the sums.
+        """
+        current = self.ledger.column("verdict").copy()
+        self._told = len(current)
+        self.not_from_socket = int((current != LOST).sum())
+        self.settled = bool(np.isin(targets, list(Category)[: Category.GATED]).any())
+        for row in np.flatnonzero((current != targets) | (current == PENDING)).tolist():
+            if targets[row] == LOST:
+                self.lose(row)
+            elif targets[row] == PENDING:
+                self._ask_for(row, Category.ACCEPTED)
+            else:
+                self._want(row, Category(int(targets[row])))
+
+    def judge_again(self) -> None:
+        """Derive all verdicts from the stored scores, if the first ones have been derived."""
+        if self.settled:
+            self.rejudge()
+
+    def fetched(self, row: int, contribution: Contribution | None) -> None:
+        """Carry out a flip whose bytes have come; None: they could not be had."""
+        category = self.to_fetch.pop(row, None)
+        if category is None:  # it stays as it is after all
+            if contribution is not None:
+                self.give_back(contribution)
+        elif contribution is None:
+            self._nowhere(row)
+        else:
+            self._move(row, category, contribution)
 
     def _read_again(self, row: int) -> Contribution | None:
         frame = self._hold.get(row)
@@ -281,11 +422,15 @@ class Series:
             if new is not None:
                 new.add(contribution)
             else:
-                self._give_back(contribution)
+                self.give_back(contribution)
         self.ledger.judge(row, category, self.version)
+        if self.journal is not None and row < self._told:
+            self.journal.judged(row, int(category), self.version)
         self.unresolved.discard(row)
+        self.to_fetch.pop(row, None)
 
-    def _give_back(self, contribution: Contribution) -> None:
+    def give_back(self, contribution: Contribution) -> None:
+        """Give the memory of a contribution back that is not summed."""
         if self.reader is not None:
             self.reader.release(contribution)
 
@@ -295,10 +440,6 @@ class Series:
     def finish(self) -> None:
         """Make the verdicts final."""
         self.rejudge()
-
-    def release(self) -> None:
-        """Give the held bytes back; from here on flips are unresolved."""
-        self._hold.clear()
 
     def unresolved_frames(self) -> list[int]:
         """Return the numbers of frames whose verdict should flip but whose bytes are nowhere any more."""

@@ -1,13 +1,13 @@
 """What a publisher (web page, PVs) may ask of the running service."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.status import Status
+from service.status import Status, WhatIf
 
 PreviewName = Literal["sum", "last", "background", "reconstruction"]
 
@@ -78,6 +78,15 @@ class LiveSource(Protocol):
         ------
         ValueError
             When a name is unknown or a value is outside its limits; the sentence says which.
+        """
+
+    def what_if(self, cases: Sequence[Mapping[str, object]]) -> list[WhatIf]:
+        """Say what several sets of settings would change; nothing does.
+
+        Raises
+        ------
+        ValueError
+            When a setting cannot be used.
         """
 
     def request_reconstruction(self, who: str) -> None:

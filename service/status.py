@@ -56,6 +56,13 @@ class ReconstructionStatus(BaseModel):
     warnings: list[str] = []
 
 
+class AtRisk(BaseModel):
+    """What would be lost at the most if the service were killed now."""
+
+    since_checkpoint: int = Field(0, description="booked frames that neither a checkpoint nor the spool has yet")
+    receive_queue: int = Field(0, description="most frames that can be between the socket and the sums")
+
+
 class Status(BaseModel):
     """The whole truth on one screen."""
 
@@ -72,7 +79,13 @@ class Status(BaseModel):
     rate_hz: float = 0.0
     missing_frames: list[tuple[int, int]] = Field([], description="ranges of frame numbers, both ends included")
     unresolved: list[int] = []
-    durable_through: int = 0
+    durable_through: int = Field(0, description="frames that survive a killed service")
+    ledger_through: int = Field(0, description="rows of the ledger that the disk has")
+    not_spooled: int = Field(0, description="frames that are summed but not in the spool, although it is on")
+    fetching: int = Field(0, description="frames being read again, because their verdict has changed")
+    read_again: int = Field(0, description="frames that were read again for that so far")
+    recovered: int = Field(0, description="missing frames that were found in the spool or the detector's files")
+    at_risk: AtRisk = AtRisk()
     parameters: dict[str, object] = {}
     reference_total: float | None = None
     result: str | None = None
@@ -88,3 +101,12 @@ class Status(BaseModel):
     started: str | None = None
     message: str = "waiting for the detector"
     version: str = ""
+
+
+class WhatIf(BaseModel):
+    """What a set of settings would change."""
+
+    changes: dict[str, object] = Field(description="the settings by their dotted names")
+    counts: dict[str, int] = Field(description="judged frames by category")
+    flips: int = Field(description="frames whose verdict would change")
+    frames: list[tuple[int, int]] = Field(description="their numbers, ranges with both ends included")

@@ -17,6 +17,7 @@ from processing.frame import CATEGORY_NAMES, SeriesHeader
 from processing.snapshot import SumSnapshot
 from service.imaging import ImagingResult
 from service.ledger import LedgerRows
+from service.ledger_file import SUFFIX, header_facts
 
 _CHUNK_BYTES = 1 << 20
 
@@ -51,7 +52,7 @@ class SeriesFile:
 def free_path(directory: Path, series: int, taken: Collection[Path] = ()) -> Path:
     """Return `series_<id>.nxs`, or with `_2`, `_3`, ... where that name is taken or promised."""
     path, count = directory / f"series_{series}.nxs", 1
-    while path.exists() or path in taken:
+    while path.exists() or path.with_suffix(SUFFIX).exists() or path in taken:
         count += 1
         path = directory / f"series_{series}_{count}.nxs"
     return path
@@ -65,7 +66,7 @@ def write_series_file(path: Path, content: SeriesFile) -> None:
     OSError
         When the disk refuses; the old file, if any, is as it was.
     """
-    _write_whole(path, lambda file: _fill(file, content))
+    write_whole(path, lambda file: _fill(file, content))
 
 
 def write_image_file(path: Path, imaging: ImagingResult, source: str) -> None:
@@ -84,16 +85,17 @@ def write_image_file(path: Path, imaging: ImagingResult, source: str) -> None:
         entry.attrs["default"] = "prepared" if imaging.image is None else "reconstruction"
         _imaging(entry, imaging)
 
-    _write_whole(path, fill)
+    write_whole(path, fill)
 
 
-def _write_whole(path: Path, fill: Callable[[h5py.File], None]) -> None:
+def write_whole(path: Path, fill: Callable[[h5py.File], None]) -> None:
     """Write aside, sync, rename: a file under its final name is always whole."""
     aside = path.with_name(f".{path.name}.partial")
     try:
-        with h5py.File(aside, "w", libver=("v110", "v110")) as file:
-            fill(file)
-        with aside.open("rb+") as written:
+        # HDF5 on a Python file: a disk that makes it wait does not keep the interpreter's lock meanwhile.
+        with aside.open("w+b", buffering=0) as written:
+            with h5py.File(written, "w", libver=("v110", "v110")) as file:
+                fill(file)
             os.fsync(written.fileno())
         os.replace(aside, path)
     finally:
@@ -206,6 +208,7 @@ def _process(entry: h5py.Group, content: SeriesFile) -> None:
     process["settings_versions"] = json.dumps(content.settings_versions, default=str)
     process["summary"] = json.dumps(content.summary, default=str)
     process["timings"] = json.dumps(content.timings, default=str)
+    process["series_header"] = header_facts(content.header)["header"]
     process["detector_configuration"] = json.dumps(content.header.config, default=str)
 
 

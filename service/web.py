@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
-from typing import cast
+from typing import TypeGuard, cast
 
 import uvicorn
 from starlette.applications import Starlette
@@ -19,10 +20,12 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from service.access import FAULT, Guard, Refusal, SteeringToken, audit, caller, refuse
+from service.attempts import MAX_REFUSALS, Attempts
 from service.errors import UserError
 from service.listen import LOOPBACK, listen_tcp, port_of
 from service.metrics_page import CONTENT_TYPE, Metrics
 from service.source import LiveSource, PreviewName
+from service.web_connections import PromptProtocol
 from service.web_events import MAX_VIEWERS, PREVIEW_NAMES, Feed
 from service.web_gallery import Gallery, Hung
 
@@ -30,6 +33,7 @@ log = logging.getLogger("xedm.web")
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_SETTINGS = 50
+BODY_WITHIN_S = 10.0
 START_TIMEOUT_S = 20.0
 STATIC = Path(__file__).with_name("static")
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -59,7 +63,7 @@ class WebServer:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
-                http="h11",
+                http=PromptProtocol,
                 ws="none",
                 loop="asyncio",
                 lifespan="on",
@@ -136,6 +140,7 @@ class _Pages:
         self._source = source
         self._token = token
         self._feed = feed
+        self._attempts = Attempts()
         self._gallery = Gallery(source)
         self._metrics = Metrics(source, viewers=lambda: feed.viewers, renderings=lambda: self._gallery.renderings)
         self._assets = {
@@ -153,6 +158,7 @@ class _Pages:
             Route("/events", self.events),
             Route("/preview.jpg", self.picture),
             Route("/preview.json", self.picture_scale),
+            Route("/whatif", self.what_if, methods=["POST"]),
             Route("/settings", self.settings, methods=["PUT"]),
             Route("/reconstruct", self.reconstruct, methods=["POST"]),
             Route("/snapshot", self.snapshot, methods=["POST"]),
@@ -221,6 +227,14 @@ class _Pages:
         version = await _steer(request, changes, lambda who: self._source.change_settings(changes, who))
         return JSONResponse({"version": version})
 
+    async def what_if(self, request: Request) -> Response:
+        cases = _cases_of(await self._body(request))
+        try:
+            found = await asyncio.to_thread(self._source.what_if, cases)
+        except ValueError as error:
+            raise Refusal(status=422, sentence=str(error)) from None
+        return JSONResponse({"cases": [one.model_dump(mode="json") for one in found]})
+
     async def reconstruct(self, request: Request) -> Response:
         await self._steering_body(request)
         await _steer(request, None, self._source.request_reconstruction)
@@ -233,13 +247,39 @@ class _Pages:
 
     async def _steering_body(self, request: Request) -> bytes:
         """Check the right to steer before a byte of the body is read."""
-        self._token.check(request)
+        self._check_right(request)
+        return await self._body(request)
+
+    async def _body(self, request: Request) -> bytes:
         body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                raise Refusal(status=413, sentence=f"the body must be at most {MAX_BODY_BYTES} bytes; send less")
+        try:
+            async with asyncio.timeout(BODY_WITHIN_S):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > MAX_BODY_BYTES:
+                        raise Refusal(
+                            status=413, sentence=f"the body must be at most {MAX_BODY_BYTES} bytes; send less"
+                        )
+        except TimeoutError:
+            raise Refusal(
+                status=408, sentence=f"the body must come within {BODY_WITHIN_S:g} s; send it again"
+            ) from None
         return bytes(body)
+
+    def _check_right(self, request: Request) -> None:
+        client = request.client.host if request.client else ""
+        try:
+            self._token.check(request)
+        except Refusal:
+            wait_s = self._attempts.pause_s(client)
+            if wait_s:
+                raise Refusal(
+                    status=429,
+                    sentence=f"refusals must be at most {MAX_REFUSALS} a minute, got more from {client}; wait "
+                    f"{math.ceil(wait_s)} s or send the right token",
+                ) from None
+            self._attempts.refused(client)
+            raise
 
 
 def _kind_of(what: str) -> PreviewName:
@@ -248,24 +288,44 @@ def _kind_of(what: str) -> PreviewName:
     return what
 
 
-def _settings_of(body: bytes) -> Mapping[str, object]:
-    """Read `{"section.key": value, ...}`; the limits of the values are the source's business."""
-
+def _json_of(body: bytes) -> object:
     def no_constant(name: str) -> object:
         raise ValueError(f"a number must be finite, got {name}")
 
     try:
-        changes = json.loads(body, parse_constant=no_constant)
+        return json.loads(body, parse_constant=no_constant)
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)[:120]
         raise Refusal(status=422, sentence=f"the body must be JSON, got something else: {reason}") from None
-    if not isinstance(changes, dict) or not 0 < len(changes) <= MAX_SETTINGS:
+
+
+def _are_settings(changes: object) -> TypeGuard[Mapping[str, object]]:
+    return isinstance(changes, dict) and 0 < len(changes) <= MAX_SETTINGS
+
+
+def _settings_of(body: bytes) -> Mapping[str, object]:
+    """Read `{"section.key": value, ...}`; the limits of the values are the source's business."""
+    changes = _json_of(body)
+    if not _are_settings(changes):
         raise Refusal(
             status=422,
             sentence=f"the body must be a JSON object of 1 to {MAX_SETTINGS} settings, "
             'such as {"screening.chi2_ratio_max": 1.8}',
         )
     return changes
+
+
+def _cases_of(body: bytes) -> list[Mapping[str, object]]:
+    """Read `{"cases": [settings, ...]}`."""
+    told = _json_of(body)
+    cases = told.get("cases") if isinstance(told, dict) else None
+    if not isinstance(cases, list) or not all(map(_are_settings, cases)):
+        raise Refusal(
+            status=422,
+            sentence="the body must be a JSON object with a list of settings to try, "
+            'such as {"cases": [{"screening.chi2_ratio_max": 1.8}]}',
+        )
+    return cases
 
 
 async def _steer(request: Request, what: object, act: Callable[[str], object]) -> object:
@@ -282,7 +342,7 @@ async def _steer(request: Request, what: object, act: Callable[[str], object]) -
 
 async def _say_refusal(request: Request, error: Exception) -> Response:
     refusal = cast("Refusal", error)
-    if refusal.status in (401, 403):
+    if refusal.status in (401, 403, 429):
         audit.warning("refused %s %s %s: %s", caller(request), request.method, request.url.path, refusal.sentence)
     return refuse(refusal.status, refusal.sentence)
 

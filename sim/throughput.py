@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 
 from sim.beamline import Conditions
 from sim.detector import PIXEL_M
+from sim.eiger_files import SeriesFiles
 from sim.frames import Exposure, FrameSource
 from sim.sample import WAVELENGTH_M
 from sim.settings import SimSettings
 from sim.truth import ExactSum
-from sim.wire import encode, header_message, image_message
+from sim.wire import EncodedImage, encode, header_message, image_message
 
 PHOTONS = {"sparse": 9.0e4, "medium": 4.5e6, "dense": 7.3e7}
 """Photons a 16M frame: from hardly anything to four in every pixel."""
@@ -36,6 +37,7 @@ BRIGHTNESS = {"accepted": 1.0, "streak": 1.0, "low_intensity": 0.103, "backgroun
 PAPER_CASCADE = {"low_intensity": 5035, "streak": 3070, "background": 341, "accepted": 77170}
 """Of the 85,616 frames of the paper's second run."""
 _SERIES = 1
+_SMALL_PIXELS = 2_000_000
 _RASTER_UM = 12.5
 
 
@@ -53,12 +55,15 @@ class Pooled:
         Of its message; the first is made anew for every frame number.
     digest
         md5 of the blob.
+    image
+        The same, as the detector's files take it.
     """
 
     label: str
     pixels: NDArray[np.unsignedinteger]
     parts: tuple[bytes, ...]
     digest: str
+    image: EncodedImage
 
 
 class Pool:
@@ -101,7 +106,7 @@ class Pool:
         pixels = np.where(drawn >= np.iinfo(drawn.dtype).max - 1, top, np.minimum(drawn, top)).astype(self._dtype)
         image = encode(pixels, "bslz4")
         parts = image_message(_SERIES, 0, image, (0, 10**9, 10**9)).parts
-        return Pooled(label=label, pixels=pixels, parts=parts, digest=str(json.loads(parts[0])["hash"]))
+        return Pooled(label=label, pixels=pixels, parts=parts, digest=str(json.loads(parts[0])["hash"]), image=image)
 
     def _draw(self, number: int, place: tuple[float, float], seconds: float) -> NDArray[np.unsignedinteger]:
         seen = Conditions(
@@ -145,9 +150,14 @@ def sequence(pool: Pool, frames: int, cascade: dict[str, int], seed: int) -> NDA
 
 
 def write_truth(path: Path, pool: Pool, order: NDArray[np.int64], codes: NDArray[np.uint8]) -> None:
-    """Write the label of every frame and the exact sums by label."""
+    """Write the label of every frame, its place in the pool, and the exact sums by label.
+
+    Small detectors' pools go along, so that the sum over any frames can be had.
+    """
     labels = np.array([frame.label for frame in pool.frames])
-    arrays: dict[str, Any] = {"label": labels[order], "pooled": True}
+    arrays: dict[str, Any] = {"label": labels[order], "pooled": True, "order": order, "valid": codes == 0}
+    if codes.size <= _SMALL_PIXELS:
+        arrays["pool"] = np.stack([frame.pixels for frame in pool.frames])
     for label in sorted(set(labels.tolist())):
         exact = ExactSum.empty(codes.shape)
         for index, times in zip(*np.unique(order[labels[order] == label], return_counts=True), strict=True):
@@ -169,10 +179,10 @@ def send(socket: "zmq.Socket[bytes]", pool: Pool, order: NDArray[np.int64], rate
     return time.monotonic() - begun
 
 
-def header(source: FrameSource, dtype: str, frames: int) -> tuple[bytes, ...]:
-    """Parts of the header message, detail "all"."""
+def configuration(source: FrameSource, dtype: str, frames: int) -> dict[str, Any]:
+    """The detector's configuration, keys as on the wire."""
     rows, cols = source.geometry.shape
-    config = {
+    return {
         "description": "Dectris Eiger simulated, pooled frames",
         "nimages": 1,
         "ntrigger": frames,
@@ -182,15 +192,39 @@ def header(source: FrameSource, dtype: str, frames: int) -> tuple[bytes, ...]:
         "beam_center_y": source.geometry.header_row,
         "count_time": 1 / 133,
         "frame_time": 1 / 133,
+        "photon_energy": 12398.42 / (WAVELENGTH_M * 1e10),
         "wavelength": WAVELENGTH_M * 1e10,
         "detector_distance": source.experiment.distance_m[source.geometry.name],
         "x_pixel_size": PIXEL_M,
         "y_pixel_size": PIXEL_M,
         "x_pixels_in_detector": cols,
         "y_pixels_in_detector": rows,
+        "bit_depth_readout": 12,
+        "detector_number": "E-32-simulated",
+        "detector_readout_time": 1e-5,
+        "sensor_material": "Si",
+        "sensor_thickness": 450e-6,
+        "countrate_correction_applied": 1,
+        "flatfield_correction_applied": 1,
+        "pixel_mask_applied": 1,
+        "threshold_energy": 6199.21 / (WAVELENGTH_M * 1e10),
+        "countrate_correction_count_cutoff": int(np.iinfo(dtype).max) - 2,
+        "compression": "bslz4",
+        "data_collection_date": "1970-01-01T00:00:00Z",
+        "software_version": "simulated",
     }
+
+
+def write_files(
+    folder: Path, source: FrameSource, config: dict[str, Any], pool: Pool, order: NDArray[np.int64]
+) -> Path:
+    """Write the detector's own files of the series, as its FileWriter would; return the master's path."""
     mask = np.where(source.valid, 0, 1).astype(np.uint32)
-    return header_message(_SERIES, "all", config, pixel_mask=mask).parts
+    files = SeriesFiles(folder, f"series_{_SERIES}", images_per_file=1000, config=config, pixel_mask=mask)
+    for place in order.tolist():
+        files.add(pool.frames[place].image)
+    files.close()
+    return files.master
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -209,6 +243,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--truth", type=Path, help=".npz with labels and exact sums")
+    parser.add_argument("--files", type=Path, help="folder for the detector's own files of the series")
     given = parser.parse_args(arguments)
     source = FrameSource(SimSettings(detector=given.detector, sample=given.sample, seed=given.seed))
     cascade = PAPER_CASCADE if given.cascade else {"accepted": 1}
@@ -217,6 +252,10 @@ def main(arguments: list[str] | None = None) -> int:
     order = sequence(pool, given.frames, cascade, given.seed)
     if given.truth is not None:
         write_truth(given.truth, pool, order, source.codes)
+    config = configuration(source, given.dtype, given.frames)
+    mask = np.where(source.valid, 0, 1).astype(np.uint32)
+    if given.files is not None:
+        write_files(given.files, source, config, pool, order)
     size = float(np.mean([len(frame.parts[2]) for frame in pool.frames])) / 1e6
     with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
         socket.setsockopt(zmq.SNDHWM, 8)
@@ -226,7 +265,7 @@ def main(arguments: list[str] | None = None) -> int:
         ready = {"ready": True, "stream": f"tcp://127.0.0.1:{port}", "pooled": len(pool.frames), "mb_a_frame": size}
         sys.stdout.write(json.dumps(ready) + "\n")
         sys.stdout.flush()
-        socket.send_multipart(header(source, given.dtype, given.frames), copy=False)
+        socket.send_multipart(header_message(_SERIES, "all", config, pixel_mask=mask).parts, copy=False)
         time.sleep(0.2)
         seconds = send(socket, pool, order, given.rate)
         socket.send_multipart([json.dumps({"htype": "dseries_end-1.0", "series": _SERIES}).encode()])

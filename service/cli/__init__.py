@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from service.cli import demo, live, reconstruct, reprocess, scan, shell, sim
+from service.cli import demo, live, reconstruct, recover, reprocess, rescreen, scan, shell, sim
 from service.errors import UserError
 
 app = typer.Typer(
@@ -22,6 +22,8 @@ app.command()(live.live)
 app.command()(scan.scan)
 app.command()(shell.shell)
 app.command()(reprocess.reprocess)
+app.command()(rescreen.rescreen)
+app.command()(recover.recover)
 app.command()(reconstruct.reconstruct)
 
 

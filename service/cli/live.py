@@ -73,12 +73,14 @@ def live_settings(
 
 def run_live(settings: Settings, *, once: bool, as_json: bool, with_parent: bool = False) -> int:
     """Run the service until it is told to stop (or one series has ended); return the exit code."""
+    from service.audit import keep_audit
     from service.live import LiveService
     from service.pvs import start_pvs
     from service.web import start_web
 
     service = LiveService(settings)
     web = pvs = None
+    end_audit = keep_audit(settings.output.directory)
     stop = threading.Event()
     ready: dict[str, Any] = {"ready": True, "stream": service.receiver.endpoint}
     try:
@@ -102,6 +104,7 @@ def run_live(settings: Settings, *, once: bool, as_json: bool, with_parent: bool
         for publisher in (web, pvs):
             if publisher is not None:
                 publisher.stop()
+        end_audit()
     if as_json:
         print(status.model_dump_json(), flush=True)
     elif once:

@@ -2,8 +2,12 @@
 
 import logging
 import sys
+from typing import TYPE_CHECKING
 
 import structlog
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 
 def say(text: str) -> None:
@@ -12,9 +16,16 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
+def advance(bar: "Progress", task: "TaskID", done: int, total: int) -> None:
+    """Move a progress bar."""
+    bar.update(task, completed=done, total=total)
+
+
 def set_up_logging() -> None:
     """Send structured logs to stderr, readable, in colour only on a terminal."""
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
+    plain = logging.StreamHandler(sys.stderr)
+    plain.setLevel(logging.WARNING)  # the audit's own level is lower; what it adds is for its file
+    logging.basicConfig(handlers=[plain], level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

@@ -5,19 +5,12 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from service.cli.output import say, set_up_logging
+from service.cli.output import advance, say, set_up_logging
 from service.config import load_settings
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
-
-def _show(bar: "Progress", task: "TaskID", done: int, total: int) -> None:
-    bar.update(task, completed=done, total=total)
 
 
 def reprocess(
@@ -46,7 +39,7 @@ def reprocess(
     for path in files:
         with Progress(console=Console(stderr=True), disable=as_json or not sys.stderr.isatty()) as bar:
             task = bar.add_task(path.name, total=None)
-            show = partial(_show, bar, task)
+            show = partial(advance, bar, task)
             result = reprocess_file(path, settings, show, workers=workers, points=points)
         if result.counts["corrupt"] or result.counts["missing"] or result.unresolved:
             code = 5

@@ -120,3 +120,45 @@ def test_the_sum_reads_out_into_memory_used_before(frames):
 
 def test_warming_up_sums_a_photon():
     warm_up()
+
+
+def test_a_sum_that_began_with_another_takes_frames_out_of_it(wire):
+    from processing.fast_sum import FastSum
+    from processing.frame import EncodedFrame
+    from processing.read_frame import FrameReader
+
+    rng, shape = np.random.default_rng(8), (40, 50)
+    valid = np.ones(shape, np.uint8)
+    reader = FrameReader(valid, np.arange(5))
+
+    def contribution(pixels):
+        name, blob = wire.encode(pixels)
+        frame = EncodedFrame(series=1, frame=0, shape=shape, pixel_type="uint32", encoding=name, blob=blob)
+        return reader.read(frame)[0]
+
+    frames = [rng.integers(0, 2**31, shape, dtype=np.uint32) for _ in range(6)]
+    for frame in frames:
+        frame[3, rng.integers(0, 50)] = 2**32 - 1
+    before = FastSum(valid, reader.release)
+    for frame in frames[:4]:
+        before.add(contribution(frame))
+    after = FastSum(valid, reader.release)
+    after.load(before.data, before.excluded, before.frames)
+    after.subtract(contribution(frames[1]))
+    after.add(contribution(frames[4]))
+    after.subtract(contribution(frames[4]))
+    after.subtract(contribution(frames[2]))
+    after.add(contribution(frames[5]))
+    chosen = [frames[0], frames[3], frames[5]]
+    hot = [frame >= 2**32 - 2 for frame in chosen]
+    np.testing.assert_array_equal(after.excluded, sum(flags.astype(np.uint32) for flags in hot))
+    wanted = sum(np.where(flags, 0, frame).astype(np.uint64) for frame, flags in zip(chosen, hot, strict=True))
+    np.testing.assert_array_equal(after.data, wanted)
+    assert after.frames == 3
+    for frame in chosen:
+        after.subtract(contribution(frame))
+    assert after.frames == 0
+    assert not after.data.any()
+    assert not after.excluded.any()
+    with pytest.raises(ValueError, match="0 frames"):
+        after.subtract(contribution(frames[0]))

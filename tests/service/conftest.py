@@ -1,15 +1,21 @@
 """A run in memory behind the publishers: real sums of real draws, no sockets of its own."""
 
+import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar
 
+import h5py
 import numpy as np
 import pytest
+import zmq
 
+from service.config import Settings
+from service.live import LiveService
 from service.preview import make_image_preview, make_preview
 from service.source import PointNote, Preview, PreviewName
-from service.status import Counts, LastFrame, NamedError, ReconstructionStatus, Status
+from service.status import Counts, LastFrame, NamedError, ReconstructionStatus, Status, WhatIf
 
 RATIO_LIMITS = {"screening.chi2_ratio_max": (0.1, 1000.0), "screening.intensity_ratio_min": (0.0, 1.0)}
 CATEGORIES = ("accepted", "low_intensity", "streak", "background")
@@ -138,6 +144,16 @@ class RunInMemory:
         self.update(parameters={**self.now.parameters, **changes, "version": version})
         return version
 
+    def what_if(self, cases: Sequence[Mapping[str, object]]) -> list[WhatIf]:
+        for changes in cases:
+            for name in changes:
+                if name not in RATIO_LIMITS:
+                    raise ValueError(f"{name} must be a known setting, got an unknown name; see docs/reference")
+        flips = self.now.counts.streak
+        return [
+            WhatIf(changes=dict(changes), counts={"accepted": 1}, flips=flips, frames=[(0, 1)]) for changes in cases
+        ]
+
     def request_reconstruction(self, who: str) -> None:
         self.calls.append(("reconstruct", who))
         self.reconstruct()
@@ -177,3 +193,158 @@ def no_thread_left() -> Iterator[None]:
     while (left := set(threading.enumerate()) - before) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not left
+
+
+class Scan:
+    """Frames of a scan, drawn with a seed: mostly sample, streaks of growing strength, silicon and empty membrane.
+
+    Attributes
+    ----------
+    pixels : list of ndarray
+    """
+
+    SHAPE = (64, 64)
+    SETTINGS: ClassVar = {
+        "screening.ring_inner_px": 8,
+        "screening.ring_outer_px": 14,
+        "reconstruction.enabled": False,
+        "stream.bind": "tcp://127.0.0.1:*",
+        "stream.drain_s": 0.2,
+        "output.snapshot_every_s": 0.5,
+        "recovery.checkpoint_every_s": 0.3,
+        "spool.frames_per_file": 20,
+    }
+    LEVELS: ClassVar = {"accepted": 20.0, "low_intensity": 2.0, "background": 10.0, "streak": 20.0}
+
+    def __init__(self, count, seed=0):
+        rng = np.random.default_rng(seed)
+        kinds = rng.choice(list(self.LEVELS), count, p=[0.6, 0.1, 0.1, 0.2])
+        self.pixels = [
+            self._draw(str(kind), rng, strength)
+            for kind, strength in zip(kinds, rng.uniform(0.2, 3, count), strict=True)
+        ]
+
+    def _draw(self, kind, rng, strength):
+        mean = np.full(self.SHAPE, self.LEVELS[kind])
+        if kind == "streak":
+            mean[31:33] *= 1 + strength
+        pixels = rng.poisson(mean).astype(np.uint32)
+        pixels[5, 5] = 2**32 - 1
+        pixels[6, 6] = 2**32 - 2 if rng.random() < 0.5 else 3
+        return pixels
+
+    def sum_of(self, chosen):
+        """Sum and exclusions over chosen frames, in plain NumPy."""
+        total, excluded = np.zeros(self.SHAPE, np.uint64), np.zeros(self.SHAPE, np.uint32)
+        for index in chosen:
+            hot = self.pixels[index] >= 2**32 - 2
+            total += np.where(hot, 0, self.pixels[index]).astype(np.uint64)
+            excluded += hot
+        return total, excluded
+
+    def assert_exact(self, result):
+        """Hold both sums of a result file against its own list of frames."""
+        with h5py.File(result) as file:
+            frames, verdicts = file["entry/frames/frame"][()], file["entry/frames/verdict"][()]
+            for verdict, group in ((0, "sum"), (3, "background")):
+                total, excluded = self.sum_of(frames[verdicts == verdict].tolist())
+                np.testing.assert_array_equal(file[f"entry/{group}/data"][()], total)
+                np.testing.assert_array_equal(file[f"entry/{group}/excluded"][()], excluded)
+                assert file[f"entry/{group}/frames"][()] == (verdicts == verdict).sum()
+
+
+@pytest.fixture
+def scan():
+    """Frames of a scan: `scan(count, seed)`."""
+    return Scan
+
+
+class Bench:
+    """Live services in this process, one after the other over the same folder, and a detector for them."""
+
+    def __init__(self, folder, wire, changes):
+        self.folder, self.wire, self.changes = folder, wire, changes
+        self.context = zmq.Context()
+        self.socket = None
+        self.service = None
+
+    def start(self, **changes):
+        settings = Settings().changed(Scan.SETTINGS | {"output.directory": self.folder} | self.changes | changes)
+        self.service = LiveService(settings)
+        self.service.start()
+        self._connect()
+        return self.service
+
+    def _connect(self):
+        if self.socket is not None:
+            self.socket.close()
+        self.socket = self.context.socket(zmq.PUSH)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.connect(self.service.receiver.endpoint)
+
+    def open(self, scan, series=3, **config):
+        self.socket.send_multipart(self.wire.header(series, scan.SHAPE, ntrigger=len(scan.pixels), **config))
+
+    def send(self, scan, numbers, series=3):
+        for number in numbers:
+            self.socket.send_multipart(self.wire.image(scan.pixels[number], series, number))
+
+    def end(self, series=3):
+        self.socket.send_multipart(self.wire.end(series))
+
+    def wait(self, what, timeout=20.0):
+        """Wait until `what(status)` holds; the books must balance all the while."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            status = self.service.status()
+            assert status.balanced, status.counts
+            if what(status):
+                return status
+            time.sleep(0.02)
+        pytest.fail(f"not within {timeout} s: {self.service.status()}")
+
+    def wait_received(self, count):
+        return self.wait(lambda status: status.counts.received - status.behind >= count and not status.behind)
+
+    def wait_ended(self):
+        return self.wait(lambda status: status.state in ("complete", "incomplete", "failed"))
+
+    def photograph(self, place):
+        """Copy the folder as a kill at this moment would leave it, and go on there."""
+        shutil.copytree(self.folder, place)
+        for name in place.glob("*-shm"):
+            name.unlink()
+        self.stop()
+        self.folder = place
+
+    def stop_checkpoints(self):
+        """From here on the disk gets rows of the ledger only."""
+        for safety in self.service._safeties:
+            safety.keeper._checkpoint_at = float("inf")
+        self.service.office._pause_s = lambda: 3600.0
+        time.sleep(0.6)  # what was under way
+
+    def stop(self):
+        if self.service is not None:
+            self.service.stop()
+            self.service = None
+
+    def close(self):
+        self.stop()
+        if self.socket is not None:
+            self.socket.close()
+        self.context.term()
+
+
+@pytest.fixture
+def bench_of(tmp_path, wire):
+    """Make a bench with settings."""
+    made = []
+
+    def make(**changes):
+        made.append(Bench(tmp_path / "out", wire, {name.replace("__", "."): value for name, value in changes.items()}))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

@@ -32,7 +32,7 @@ def test_set_lies_over_the_file(tmp_path):
         (["screening.intensity_ratio_min=3"], "less than or equal to 1, got 3"),
         (["screening.chi2_ratio_max=many"], "valid number"),
         (["screening.ring_inner_px=40"], "ring_inner_px must be below ring_outer_px"),
-        (["spool.enabled=true"], "spool.enabled"),
+        (["spool.frames_per_file=0"], "greater than or equal to 1, got 0"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_value(pairs, words):

@@ -4,11 +4,13 @@ import json
 
 import numpy as np
 import pytest
+import zmq
 
 from processing.models import sample
 from processing.snapshot import SumSnapshot
 from service.config import Settings
 from service.imaging import ImagingError, ImagingJob, run_imaging
+from service.live import LiveService
 
 SIDE = 195
 CENTER = (97.2, 96.7)
@@ -93,14 +95,134 @@ def test_amplitudes_without_an_image_are_still_delivered(tmp_path):
 
 
 def test_a_child_that_takes_too_long_or_is_not_wanted_any_more_is_stopped(tmp_path):
-    with pytest.raises(ImagingError, match=r"must end within 0\.2 s and was stopped"):
-        run_imaging(job(sums()), tmp_path, 0.2, lambda: False)
+    told = []
+    with pytest.raises(ImagingError, match=r"within 0\.2 s and was stopped; given up after 2 tries; lower recons"):
+        run_imaging(job(sums()), tmp_path, 0.2, lambda: False, told.append)
+    assert told == ["reconstruction must end within 0.2 s and was stopped; this was try 1, trying again"]
     with pytest.raises(ImagingError, match="was stopped, because"):
-        run_imaging(job(sums()), tmp_path, 100, lambda: True)
+        run_imaging(job(sums()), tmp_path, 100, lambda: True, told.append)
+    assert len(told) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_child_that_breaks_is_named(tmp_path):
-    broken = job(sums())
+    broken = job(sums(), **{"reconstruction.retries": 0})
     broken.settings["seeds"] = 0
-    with pytest.raises(ImagingError, match="ended with code 1"):
+    with pytest.raises(ImagingError, match=r"ended with code 1: .*seeds"):
         run_imaging(broken, tmp_path, 100, lambda: False)
+
+
+COUNT = "import os, sys\nwith open(os.environ['TRIES'], 'a') as file: file.write('x')\n"
+ENDS = {
+    "code": ("os._exit(9)", "ended with code 9"),
+    "signal": ("os.kill(os.getpid(), 9)", "was killed by SIGKILL"),
+    "fault": ("import ctypes; ctypes.string_at(0)", "was killed by SIGSEGV"),
+    "memory": ("held = []\nwhile True: held.append(bytearray(1 << 24))", "ran out of memory"),
+    "silence": ("sys.exit(0)", "ended with code 0: no message"),
+}
+
+
+@pytest.fixture
+def child(tmp_path, monkeypatch):
+    """Put another program in the child's place; give what counts its starts."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("TRIES", str(tmp_path / "tries"))
+    monkeypatch.setattr("service.imaging._CHILD", "stand_in")
+
+    def make(text):
+        (tmp_path / "stand_in.py").write_text(COUNT + text)
+        (tmp_path / "tries").write_text("")
+        return lambda: len((tmp_path / "tries").read_text())
+
+    return make
+
+
+def test_the_settings_say_how_often(child, tmp_path):
+    for retries, words in (
+        (0, "no message; the sums"),
+        (2, "given up after 3 tries"),
+        (None, "given up after 3 tries"),
+    ):
+        tries = child("os._exit(9)")
+        changes = {} if retries is None else {"reconstruction.retries": retries}
+        with pytest.raises(ImagingError, match=words):
+            run_imaging(job(EMPTY, **changes), tmp_path, 30, lambda: False)
+        assert tries() == 1 + (2 if retries is None else retries)
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_child_that_crashes_is_tried_again_a_bounded_number_of_times(child, tmp_path, end):
+    text, words = ENDS[end]
+    tries, told = child(text), []
+    small = job(EMPTY, **{"reconstruction.memory_mib": 256, "reconstruction.retries": 1})
+    with pytest.raises(ImagingError, match=f"{words}.*; given up after 2 tries; the sums are not touched") as failure:
+        run_imaging(small, tmp_path, 30, lambda: False, told.append)
+    assert tries() == 2
+    assert "raise reconstruction.memory_mib (now 256)" in str(failure.value)
+    assert len(told) == 1
+    assert words in told[0]
+    assert told[0].endswith("this was try 1, trying again")
+
+
+def test_a_crash_that_does_not_come_again_costs_only_time(child, tmp_path):
+    tries = child(
+        "if os.path.getsize(os.environ['TRIES']) < 2: os.abort()\n"
+        "import pathlib, service.imaging_child as real; real.main(pathlib.Path(sys.argv[1]))"
+    )
+    result = run_imaging(job(sums()), tmp_path, 100, lambda: False)
+    assert result.image.any()
+    assert tries() == 2
+
+
+def test_a_refusal_is_not_tried_again(child, tmp_path):
+    tries = child("import pathlib, service.imaging_child as real; real.main(pathlib.Path(sys.argv[1]))")
+    with pytest.raises(ImagingError, match="must hold at least 1 frame"):
+        run_imaging(job(EMPTY), tmp_path, 100, lambda: False)
+    assert tries() == 1
+
+
+STAND_IN = """
+import json, pathlib
+import numpy as np
+if os.path.getsize(os.environ["TRIES"]) < 3: os.abort()
+desk = pathlib.Path(sys.argv[1])
+one = np.ones((4, 4), np.float32)
+np.savez(desk / "result.npz", amplitude=one, amplitude_valid=one.astype("u1"), image=one, prtf=one[0], q=one[0])
+(desk / "result.json").write_text(json.dumps({"prepared": {}, "figures": {"resolution_m": 1e-8}}))
+"""
+
+
+def test_a_failed_image_is_said_and_the_next_mark_tries_again(child, tmp_path, wire, wait_until):
+    tries = child(STAND_IN)
+    settings = Settings().changed(
+        {
+            "stream.bind": "tcp://127.0.0.1:*",
+            "output.directory": tmp_path / "out",
+            "screening.enabled": False,
+            "reconstruction.at_frames": (1, 2),
+            "reconstruction.retries": 1,
+        }
+    )
+    service, context = LiveService(settings), zmq.Context()
+    service.start()
+    socket = context.socket(zmq.PUSH)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.connect(service.receiver.endpoint)
+    try:
+        socket.send_multipart(wire.header(3, (40, 50), ntrigger=9))
+        socket.send_multipart(wire.image(np.ones((40, 50), np.uint16), 3, 0))
+        wait_until(lambda: service.status().reconstruction.state == "failed", 15)
+        errors = service.status().errors
+        assert [error.name for error in errors] == ["image tried again", "no image"]
+        assert "was killed by SIGABRT" in errors[0].message
+        assert "given up after 2 tries" in errors[1].message
+        assert tries() == 2
+        assert service.status().counts.accepted == 1
+        socket.send_multipart(wire.image(np.ones((40, 50), np.uint16), 3, 1))
+        wait_until(lambda: service.status().reconstruction.state == "done", 15)
+        assert service.status().reconstruction.frames == 2
+        assert tries() == 3
+    finally:
+        socket.close()
+        context.term()
+        service.stop()
