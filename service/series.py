@@ -160,6 +160,8 @@ class Series:
         part = self.settings.screening
         self.ring = ring_pixels(valid, row, col, part.ring_inner_px, part.ring_outer_px)
         self.reader = FrameReader(valid, self.ring, shadow_every=self.settings.stream.shadow_every)
+        if self.header.pixel_type is not None:
+            self.reader.prepare(self.header.pixel_type)
         self.accepted = FastSum(valid, self.reader.release)
         self.background = FastSum(valid, self.reader.release)
 
