@@ -194,6 +194,8 @@ class Sent:
         if message.kind != "image" or message.frame is None or true is None:
             return
         first = json.loads(message.parts[0])
+        if "frame" not in first:
+            return  # its first part was lost: nobody can say of which frame it is
         if first["series"] != self.series:
             self.foreign += 1
         elif message.parts[1:3] == true.parts[1:3] and first["hash"] in ("", true.digest):
@@ -305,7 +307,7 @@ def write_files(
     return files.master
 
 
-def main(arguments: list[str] | None = None) -> int:
+def parse(arguments: list[str] | None) -> tuple[argparse.Namespace, FaultChain]:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m sim.throughput", description=__doc__.split("\n\n")[0])
     parser.add_argument("--detector", choices=("eig1m", "eig16m"), default="eig16m")
@@ -330,9 +332,14 @@ def main(arguments: list[str] | None = None) -> int:
     if "help" in given.fault:
         parser.exit(message=describe() + "\n")
     try:
-        faults = FaultChain(given.fault, given.seed)
+        return given, FaultChain(given.fault, given.seed)
     except ValueError as error:
         parser.error(str(error))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Send one series."""
+    given, faults = parse(arguments)
     source = FrameSource(SimSettings(detector=given.detector, sample=given.sample, seed=given.seed))
     cascade = PAPER_CASCADE if given.cascade else {"accepted": 1}
     counts = {label: given.pool if label == "accepted" else max(1, given.pool // 4) for label in cascade}

@@ -43,6 +43,8 @@ class Tally:
     ----------
     lost, recovered : int
         Frames that a series lacked although they were sent, and frames that `xedm recover` brought.
+    cut_off : int
+        Frames that a series lacked because SIGTERM had ended it before they came.
     slowest_recovery_s, slowest_start_s, slowest_exit_s, slowest_end_s : float
         Of `xedm recover`; from the start of a killed service to its ready line; of SIGTERM; from the last message of a
         series to its final state.
@@ -54,6 +56,7 @@ class Tally:
     frames: int = 0
     kills: int = 0
     lost: int = 0
+    cut_off: int = 0
     recovered: int = 0
     exact: int = 0
     results: int = 0
@@ -223,7 +226,7 @@ class Soak:
             self.wrong += [f"{path.name} exists although no header came" for path in results]
         elif not results:
             self.wrong.append(f"no result file; status: {status['state']} of series {status['series']}")
-        elif status["series"] != plan.number:
+        elif status["series"] != plan.number and not self.ended_by_hand:
             self.wrong.append(f"status must be of series {plan.number}, got {status['series']}")
         self.wrong += judge(results, truth, plan.frames)
         self.wrong += [f"at the end: {what}" for what in check_outputs(self.out)]
@@ -240,7 +243,10 @@ class Soak:
         had: set[int] = set().union(*(usable_of(result) for result in results)) if results else set()
         explained = {*sent.get("never", []), *sent.get("damaged", [])}
         lost = sorted(set(range(plan.frames)) - had - explained)
-        self.tally.lost += len(lost)
+        if self.ended_by_hand:  # SIGTERM ends the series: what comes after it belongs to nobody
+            self.tally.cut_off += len(lost)
+        else:
+            self.tally.lost += len(lost)
         if len(lost) > self.bound and not self.ended_by_hand:
             self.wrong.append(f"{len(lost)} frames lost ({lost[:8]}...), at most {self.bound} could be by /status")
         if surely := sorted(had & explained):
@@ -250,7 +256,7 @@ class Soak:
         if self.bound or self.ended_by_hand or "messages" not in sent:
             return
         counts = status["counts"]
-        came, must = counts["received"] - counts["foreign"], sent["messages"]
+        came, must = counts["received"] - counts["foreign"] - counts["pending"], sent["messages"]
         if came != must:
             self.wrong.append(f"{must} image messages were sent, {came} are in the books: {counts}")
 

@@ -22,8 +22,24 @@ ON_FRAMES = (
     "wrong-shape",
     "bad-json",
     "foreign",
+    "zero-header",
+    "missing-part",
 )
-STREAM = (*ON_FRAMES, "second-receiver", "no-header", "late-header", "no-end", "early-end", "stall")
+PLAIN = ("second-receiver", "no-header", "no-end", "two-ends", "replay", "lone-config")
+STREAM = (
+    *ON_FRAMES,
+    *PLAIN,
+    "late-header",
+    "early-end",
+    "end-first",
+    "restart",
+    "missing-header-part",
+    "clock-jump",
+    "stall",
+)
+"""All but `interleave`, which needs two series at one sender."""
+_TABLES = (2, 3, 6, 7)
+"""Parts of the header that do not change what is summed: flat field and count-rate table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +102,10 @@ def _stream(name: str, frames: int, rng: np.random.Generator) -> str:
         return f"{name}:" + ",".join(str(one) for one in sorted(hit.tolist()))
     argument = {
         "late-header": f"{rng.integers(1, 12)}",
+        "end-first": f"{rng.integers(1, 50)}",
+        "restart": f"{rng.integers(1, frames)}",
+        "missing-header-part": f"{rng.choice(_TABLES)}",
+        "clock-jump": f"{rng.uniform(-4000, 4000):.1f}@{rng.integers(1, frames)}",
         "early-end": f"{rng.integers(frames // 2, frames)}",
         "stall": f"{rng.uniform(1, 22):.1f}@{rng.integers(1, frames)}",
     }.get(name, "")
