@@ -84,9 +84,9 @@ class Soak:
 
     def __init__(self, folder: Path, seed: int, rate: float) -> None:
         self.folder, self.out, self.seed, self.rate = folder, folder / "out", seed, rate
-        self.ports = _free_ports(3)
+        self.ports = _free_ports(4)
         self.stream = f"tcp://127.0.0.1:{self.ports[0]}"
-        self.tally, self.watch = Tally(), Watch(self.ports[2])
+        self.tally, self.watch = Tally(), Watch(self.ports[2], self.ports[3])
         self.live: Running | None = None
         self.spool: bool | None = None
         self.bound = 0

@@ -28,11 +28,12 @@ class Watch:
         The longest answer.
     """
 
-    def __init__(self, ca_port: int) -> None:
+    def __init__(self, ca_port: int, repeater_port: int) -> None:
         os.environ |= {
             "EPICS_CA_ADDR_LIST": "127.0.0.1",
             "EPICS_CA_AUTO_ADDR_LIST": "NO",
             "EPICS_CA_SERVER_PORT": str(ca_port),
+            "EPICS_CA_REPEATER_PORT": str(repeater_port),
         }
         self.live: Running | None = None
         self.wrong: list[str] = []
