@@ -33,6 +33,7 @@ class FastSum:
         self._taken: dict[int, PlaneSum] = {}
         self._waiting: list[PlaneSpill] = []
         self._read: tuple[NDArray[np.uint64], NDArray[np.uint32]] | None = None
+        self._excluded: tuple[tuple[tuple[int, ...], tuple[int, ...]], NDArray[np.uint32]] | None = None
 
     @property
     def frames(self) -> int:
@@ -117,20 +118,36 @@ class FastSum:
     def _integers(self) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
         if self._read is None:
             self.flush()
-            parts = [(part.data(), part.excluded) for part in self._planes.values()]
-            if self._plain is not None or not parts:
-                plain = self._plain_sum()
-                parts.append((plain.data.copy(), plain.excluded))
-            data, excluded = parts[0][0], parts[0][1].copy()
-            for more_data, more_excluded in parts[1:]:
-                data += more_data
-                excluded += more_excluded
-            for part in self._taken.values():
+            planes, taken = list(self._planes.values()), list(self._taken.values())
+            if planes:
+                data = planes[0].data()
+            else:
+                data = np.zeros(self.valid.shape, np.uint64) if self._plain is None else self._plain.data.copy()
+            for part in planes[1:]:
+                data += part.data()
+            if planes and self._plain is not None:
+                data += self._plain.data
+            for part in taken:
                 data -= part.data()
-                excluded -= part.excluded
-            data.flags.writeable = excluded.flags.writeable = False
-            self._read = data, excluded
+            data.flags.writeable = False
+            self._read = data, self._exclusions(planes, taken)
         return self._read
+
+    def _exclusions(self, planes: list[PlaneSum], taken: list[PlaneSum]) -> NDArray[np.uint32]:
+        """Return the sum's exclusions; hot pixels of the mask are rare, so most times nothing has changed."""
+        key = (tuple(part.exclusions for part in planes), tuple(part.exclusions for part in taken))
+        if self._plain is None and self._excluded is not None and self._excluded[0] == key:
+            return self._excluded[1]
+        excluded = np.zeros(self.valid.shape, np.uint32) if self._plain is None else self._plain.excluded.copy()
+        for part in planes:
+            if part.exclusions:
+                excluded += part.excluded
+        for part in taken:
+            if part.exclusions:
+                excluded -= part.excluded
+        excluded.flags.writeable = False
+        self._excluded = key, excluded
+        return excluded
 
     def _plain_sum(self) -> ExactSum:
         if self._plain is None:

@@ -218,12 +218,15 @@ class PlaneSum:
     frames : int
     excluded : ndarray of uint32, shape (rows, cols)
         In how many frames of this sum a valid pixel stood at the type's maximum or maximum - 1.
+    exclusions : int
+        Grows whenever `excluded` changes.
     """
 
     def __init__(self, layout: PlaneLayout) -> None:
         self.layout = layout
         self.frames = 0
         self.excluded: NDArray[np.uint32] = np.zeros(layout.shape, np.uint32)
+        self.exclusions = 0
         self._planes = self._room(_FIRST_PLANES)
         self._tail: NDArray[np.uint64] = np.zeros(layout.tail_pixels, np.uint64)
         self._nothing = lanes(1, layout.stride).reshape(-1)
@@ -293,6 +296,7 @@ class PlaneSum:
         for spill in spills:
             self._tail += spill.tail if sign > 0 else np.negative(spill.tail)
             spill.add_excluded(self.excluded, sign)
+            self.exclusions += spill.excluded_pixels > 0
         self.frames += sign * len(spills)
 
     def _same_layout(self, layout: PlaneLayout) -> None:
@@ -315,6 +319,7 @@ class PlaneSum:
         _add(self._planes, np.array([other._planes.ctypes.data]), starts, flagged, self._nothing)  # noqa: SLF001
         self._tail += other._tail  # noqa: SLF001
         self.excluded += other.excluded
+        self.exclusions += 1
         self.frames += other.frames
 
     def data(self, out: NDArray[np.uint64] | None = None) -> NDArray[np.uint64]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from processing.bitplane import FrameScorer, PlaneSpill
 from processing.decode import decode
-from processing.frame import EncodedFrame, FrameScore, Refusal
+from processing.frame import EncodedFrame, FrameScore, PixelType, Refusal
 from processing.plane_layout import PlaneLayout
 from processing.screen import score
 
@@ -24,6 +24,7 @@ Examined = tuple[Contribution, FrameScore]
 _HEADER = struct.Struct(">QI")
 _DEFAULT_BLOCK_BYTES = 8192
 _MOST_LAYOUTS = 4
+_FIRST_SHADOW = 20  # early, but not while the first frames still take memory
 _Key = tuple[str, int]
 
 
@@ -54,6 +55,17 @@ class FrameReader:
         self._scorers = threading.local()
         self.disagreements: list[str] = []
 
+    def prepare(self, pixel_type: PixelType) -> None:
+        """Get ready for the frames that a header announces, so that the first takes no longer than the next."""
+        shape = self._shape
+        blob = _HEADER.pack(self._valid.size * np.dtype(pixel_type).itemsize, _DEFAULT_BLOCK_BYTES)
+        encoding = f"bs{np.dtype(pixel_type).itemsize * 8}-lz4<"
+        layout = self._layout_of(
+            EncodedFrame(series=None, frame=0, shape=shape, pixel_type=pixel_type, encoding=encoding, blob=blob)
+        )
+        if layout is not None:
+            self.release(PlaneSpill(layout))
+
     def read(self, frame: EncodedFrame) -> Examined | Refusal:
         """Return what a frame adds and its score, or why it cannot be had.
 
@@ -67,7 +79,7 @@ class FrameReader:
         if isinstance(read, str):
             self.release(spill)
             return Refusal(reason=read, series=frame.series, frame=frame.frame, image=True)
-        if self._shadow_every and frame.frame % self._shadow_every == 0:
+        if self._shadow_every and frame.frame % self._shadow_every == min(_FIRST_SHADOW, self._shadow_every - 1):
             return self._compared(frame, read)
         return read, read.score
 

@@ -55,6 +55,8 @@ class StatusBoard:
             folder = office.current if series is not None else None
             safety = self._safety()
             durable = safety.durable_through() if safety else 0
+            if series is not None and series.concluded:
+                durable = len(series.ledger)
             return Status(
                 state=pipeline.state,
                 degraded=list(office.degraded.values()),

@@ -101,7 +101,7 @@ class Spool(_Section):
 class Recovery(_Section):
     """What makes a series survive the service: its ledger and its checkpoints, beside the result file."""
 
-    enabled: bool = True
+    enabled: bool = Field(default=True, description="false: a killed service leaves its last result file and no more")
     checkpoint_every_s: float = Field(
         5.0, gt=0, description="at the least; longer where writing one takes more than a twentieth of that"
     )

@@ -183,6 +183,8 @@ class Keeper:
         if self.ledger_through < self._rows_committed:
             self._synced_at = 0.0
             self._turn(time.monotonic(), last=True)
+        if not self.series.concluded:  # the next service goes on from here
+            self._try_checkpoint()
         if self._file is not None:
             with contextlib.suppress(sqlite3.Error, OSError):
                 self._file.close()
@@ -230,18 +232,18 @@ class Keeper:
     def _facts(self) -> dict[str, Any] | None:
         """Return what makes the series again; None before its shape is known."""
         with self._lock:
-            series = self.series
-            if series.shape is None:
-                return None
-            packed = zlib.compress(np.packbits(series.valid != 0).tobytes(), 1)
-            return {
-                **header_facts(series.header),
-                "rows": series.shape[0],
-                "columns": series.shape[1],
-                "valid": packed,
-                "result": self.result.name,
-                "started": self.started,
-            }
+            header, shape = self.series.header, self.series.shape
+            valid = None if shape is None else self.series.valid
+        if shape is None or valid is None:
+            return None
+        return {
+            **header_facts(header),
+            "rows": shape[0],
+            "columns": shape[1],
+            "valid": zlib.compress(np.packbits(valid).tobytes(), 1),
+            "result": self.result.name,
+            "started": self.started,
+        }
 
     def _try_checkpoint(self) -> None:
         begun = time.monotonic()

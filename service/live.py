@@ -1,10 +1,12 @@
 """The live service: the pipeline with its threads, seen from outside as a `LiveSource`."""
 
+import fcntl
 import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import structlog
@@ -76,6 +78,31 @@ def check_output(directory: Path) -> None:
         ) from None
 
 
+def claim_folder(directory: Path) -> IO[str]:
+    """Take the output folder for this service alone; the system gives it back when the process ends, however it does.
+
+    Raises
+    ------
+    UserError
+        When another service has it: each would take the other's open series for one that was left behind.
+    """
+    claim = (directory / ".in-use").open("a+", encoding="ascii")
+    try:
+        fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        claim.seek(0)
+        owner = claim.read(20).strip() or "unknown"
+        claim.close()
+        raise UserError(
+            f"output folder {directory} must be of one service only, got one that xedm live with process id {owner} "
+            "uses; choose another with --output, or end that one"
+        ) from None
+    claim.truncate(0)
+    claim.write(f"{os.getpid()}\n")
+    claim.flush()
+    return claim
+
+
 def warm_up() -> None:
     """Compile the kernels for every pixel type, so that the first frame is as quick as the tenth."""
     valid = np.ones((4, 4), np.uint8)
@@ -134,6 +161,11 @@ class LiveService:
         self._stop = threading.Event()
         self._previews: dict[PreviewName, tuple[float, int, Preview | None]] = {}
         self._worker = threading.Thread(target=self._work, name="sum", daemon=True)
+        try:
+            self._claim = claim_folder(settings.output.directory)
+        except UserError:
+            self.receiver.stop()
+            raise
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -160,6 +192,7 @@ class LiveService:
         self.office.stop(max(1.0, deadline - time.monotonic()))
         for safety in self._safeties:
             safety.stop(1.0)
+        self._claim.close()
 
     def _work(self) -> None:
         while not self._stop.is_set():
@@ -222,7 +255,7 @@ class LiveService:
 
     def _ended(self, series: Series) -> None:
         safety = self._safety(series)
-        if safety is not None:
+        if safety is not None and not series.interrupted:
             safety.ended()
         self.office.finish(series)
 
@@ -238,9 +271,9 @@ class LiveService:
             safety.complete(self._stop.is_set)
 
     def _concluded(self, series: Series, saved: bool) -> None:
-        series.concluded = saved
+        series.concluded = saved and not series.interrupted
         safety = self._safety(series)
-        if safety is not None and saved:
+        if safety is not None and series.concluded:
             safety.concluded()
         self.pipeline.conclude(series, saved=saved)
         self.ended_series += 1
@@ -275,7 +308,7 @@ class LiveService:
         self.pipeline.resume(stored)
         safety = self._keep_safe(folder, resumed=said)
         if one.ended or not newest:
-            self.pipeline.end_now()
+            self.pipeline.end_restored()
         else:
             threading.Thread(target=safety.refetcher.recover_known, name="recover", daemon=True).start()
 

@@ -335,10 +335,16 @@ class Pipeline:
         return self.idle_timeout_s(self.series) + (image.timeout_s if image.enabled else 0.0)
 
     def end_now(self) -> None:
-        """End the open series, if any, as on SIGTERM."""
+        """End the open series, if any, as on SIGTERM; unless its end had come, the next service goes on with it."""
         self.catch_up()
         open_still = self.state in ("armed", "receiving") and self.ending_at != _FILES_BEING_WRITTEN
         if self.series is not None and open_still:
+            self.series.interrupted = self.ending_at is None and not self.series.ended
+            self._end(self.series)
+
+    def end_restored(self) -> None:
+        """End the series that was taken up again, since no more of it will come."""
+        if self.series is not None:
             self._end(self.series)
 
     def _end(self, series: Series) -> None:

@@ -86,6 +86,8 @@ class Series:
         Is told every change of the books.
     ended, concluded : bool
         Whether no more frames are expected; whether its result file is final.
+    interrupted : bool
+        Whether it was only ended because the service ends.
     not_from_socket : int
         Booked frames that this process did not receive: restored, or fetched from files.
     """
@@ -113,6 +115,7 @@ class Series:
         self.settled = False
         self.ended = False
         self.concluded = False
+        self.interrupted = False
         self._user_mask = user_mask
         self._fetch = fetch
         self._hold = Hold(0 if fetch else int(settings.screening.hold_mib * 2**20))
@@ -157,6 +160,8 @@ class Series:
         part = self.settings.screening
         self.ring = ring_pixels(valid, row, col, part.ring_inner_px, part.ring_outer_px)
         self.reader = FrameReader(valid, self.ring, shadow_every=self.settings.stream.shadow_every)
+        if self.header.pixel_type is not None:
+            self.reader.prepare(self.header.pixel_type)
         self.accepted = FastSum(valid, self.reader.release)
         self.background = FastSum(valid, self.reader.release)
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
-from typing import cast
+from typing import TypeGuard, cast
 
 import uvicorn
 from starlette.applications import Starlette
@@ -158,6 +158,7 @@ class _Pages:
             Route("/events", self.events),
             Route("/preview.jpg", self.picture),
             Route("/preview.json", self.picture_scale),
+            Route("/whatif", self.what_if, methods=["POST"]),
             Route("/settings", self.settings, methods=["PUT"]),
             Route("/reconstruct", self.reconstruct, methods=["POST"]),
             Route("/snapshot", self.snapshot, methods=["POST"]),
@@ -226,6 +227,14 @@ class _Pages:
         version = await _steer(request, changes, lambda who: self._source.change_settings(changes, who))
         return JSONResponse({"version": version})
 
+    async def what_if(self, request: Request) -> Response:
+        cases = _cases_of(await self._body(request))
+        try:
+            found = await asyncio.to_thread(self._source.what_if, cases)
+        except ValueError as error:
+            raise Refusal(status=422, sentence=str(error)) from None
+        return JSONResponse({"cases": [one.model_dump(mode="json") for one in found]})
+
     async def reconstruct(self, request: Request) -> Response:
         await self._steering_body(request)
         await _steer(request, None, self._source.request_reconstruction)
@@ -239,6 +248,9 @@ class _Pages:
     async def _steering_body(self, request: Request) -> bytes:
         """Check the right to steer before a byte of the body is read."""
         self._check_right(request)
+        return await self._body(request)
+
+    async def _body(self, request: Request) -> bytes:
         body = bytearray()
         try:
             async with asyncio.timeout(BODY_WITHIN_S):
@@ -276,24 +288,44 @@ def _kind_of(what: str) -> PreviewName:
     return what
 
 
-def _settings_of(body: bytes) -> Mapping[str, object]:
-    """Read `{"section.key": value, ...}`; the limits of the values are the source's business."""
-
+def _json_of(body: bytes) -> object:
     def no_constant(name: str) -> object:
         raise ValueError(f"a number must be finite, got {name}")
 
     try:
-        changes = json.loads(body, parse_constant=no_constant)
+        return json.loads(body, parse_constant=no_constant)
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)[:120]
         raise Refusal(status=422, sentence=f"the body must be JSON, got something else: {reason}") from None
-    if not isinstance(changes, dict) or not 0 < len(changes) <= MAX_SETTINGS:
+
+
+def _are_settings(changes: object) -> TypeGuard[Mapping[str, object]]:
+    return isinstance(changes, dict) and 0 < len(changes) <= MAX_SETTINGS
+
+
+def _settings_of(body: bytes) -> Mapping[str, object]:
+    """Read `{"section.key": value, ...}`; the limits of the values are the source's business."""
+    changes = _json_of(body)
+    if not _are_settings(changes):
         raise Refusal(
             status=422,
             sentence=f"the body must be a JSON object of 1 to {MAX_SETTINGS} settings, "
             'such as {"screening.chi2_ratio_max": 1.8}',
         )
     return changes
+
+
+def _cases_of(body: bytes) -> list[Mapping[str, object]]:
+    """Read `{"cases": [settings, ...]}`."""
+    told = _json_of(body)
+    cases = told.get("cases") if isinstance(told, dict) else None
+    if not isinstance(cases, list) or not all(map(_are_settings, cases)):
+        raise Refusal(
+            status=422,
+            sentence="the body must be a JSON object with a list of settings to try, "
+            'such as {"cases": [{"screening.chi2_ratio_max": 1.8}]}',
+        )
+    return cases
 
 
 async def _steer(request: Request, what: object, act: Callable[[str], object]) -> object:

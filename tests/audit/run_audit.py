@@ -56,9 +56,10 @@ def audit(lock: Path, command: list[str]) -> int:
         report, said = "", str(error)
     lines = weaknesses(report)
     if lines is None:
-        last = " ".join(said.strip().splitlines()[-1:])[:300]
+        why = "the index knows packages only" if report else " ".join(said.strip().splitlines()[-1:])[:300]
         sys.stderr.write(
-            f"audit: {lock.name} has NOT been looked at: no list of known weaknesses was reached ({last})\n"
+            f"audit: {lock.name} has NOT been looked at: no list of known weaknesses was reached ({why}); "
+            "run it where https://pypi.org/pypi answers\n"
         )
         return NOT_REACHED
     for line in lines:

@@ -15,6 +15,7 @@ from typing import Any
 import bench_files
 import bench_kernel
 import bench_socket
+import bench_start
 import matplotlib as mpl
 from frames import LEVELS
 
@@ -89,6 +90,16 @@ Where the time of ours goes, and what it could not go below:
 
 Ours includes opening the files and writing the result.
 
+## Starting
+
+`xedm live` is ready after {found["start"]["cold_s"]} s with a cold compile cache and {
+        found["start"]["warm_s"]
+    } s with a warm one. From
+sending to being in the books the first dense 16M frame of a fresh service took {
+        found["start"]["first_ms"]
+    } ms, the second
+{found["start"]["second_ms"]} ms, the tenth {found["start"]["tenth_ms"]} ms (medians over services).
+
 ## The live path: socket, service, page; sender on the same two cores
 
 {
@@ -143,6 +154,7 @@ def main() -> None:
         list(LEVELS), ["uint32", "uint16"], rounds=rounds, different=different, threads=True
     )
     found["files"] = [bench_files.run(100, 8) if quick else bench_files.run(1000, 32)]
+    found["start"] = bench_start.run(1 if quick else 5)
     asked = [("sparse", 133.0), ("dense", 133.0)] if quick else [*((level, 133.0) for level in LEVELS), ("dense", 0.0)]
     seconds = 10 if quick else 30
     found["live"] = [

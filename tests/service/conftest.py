@@ -3,7 +3,7 @@
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import h5py
@@ -15,7 +15,7 @@ from service.config import Settings
 from service.live import LiveService
 from service.preview import make_image_preview, make_preview
 from service.source import PointNote, Preview, PreviewName
-from service.status import Counts, LastFrame, NamedError, ReconstructionStatus, Status
+from service.status import Counts, LastFrame, NamedError, ReconstructionStatus, Status, WhatIf
 
 RATIO_LIMITS = {"screening.chi2_ratio_max": (0.1, 1000.0), "screening.intensity_ratio_min": (0.0, 1.0)}
 CATEGORIES = ("accepted", "low_intensity", "streak", "background")
@@ -143,6 +143,16 @@ class RunInMemory:
         self.calls.append(("settings", dict(changes), who))
         self.update(parameters={**self.now.parameters, **changes, "version": version})
         return version
+
+    def what_if(self, cases: Sequence[Mapping[str, object]]) -> list[WhatIf]:
+        for changes in cases:
+            for name in changes:
+                if name not in RATIO_LIMITS:
+                    raise ValueError(f"{name} must be a known setting, got an unknown name; see docs/reference")
+        flips = self.now.counts.streak
+        return [
+            WhatIf(changes=dict(changes), counts={"accepted": 1}, flips=flips, frames=[(0, 1)]) for changes in cases
+        ]
 
     def request_reconstruction(self, who: str) -> None:
         self.calls.append(("reconstruct", who))

@@ -137,6 +137,19 @@ def child(tmp_path, monkeypatch):
     return make
 
 
+def test_the_settings_say_how_often(child, tmp_path):
+    for retries, words in (
+        (0, "no message; the sums"),
+        (2, "given up after 3 tries"),
+        (None, "given up after 3 tries"),
+    ):
+        tries = child("os._exit(9)")
+        changes = {} if retries is None else {"reconstruction.retries": retries}
+        with pytest.raises(ImagingError, match=words):
+            run_imaging(job(EMPTY, **changes), tmp_path, 30, lambda: False)
+        assert tries() == 1 + (2 if retries is None else retries)
+
+
 @pytest.mark.parametrize("end", ENDS)
 def test_a_child_that_crashes_is_tried_again_a_bounded_number_of_times(child, tmp_path, end):
     text, words = ENDS[end]

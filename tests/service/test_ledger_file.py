@@ -11,8 +11,9 @@ from processing.frame import Category, SeriesHeader
 from service.ledger_file import LedgerFile, event, header_facts, header_of, read_ledger
 
 HEADER = SeriesHeader(
-    series=7, shape=(3, 4), pixel_type="uint32", images=100, beam_center_x=1.5, beam_center_y=0.25, wavelength_m=2.2e-10,
-    appendix=b"\x00user\xff", config={"description": "a <b>", "nimages": 1}, channels=("a", "b"), channel="b",
+    series=7, shape=(3, 4), pixel_type="uint32", images=100, beam_center_x=1.5, beam_center_y=0.25,
+    wavelength_m=2.2e-10, appendix=b"\x00user\xff", config={"description": "a <b>", "nimages": 1},
+    channels=("a", "b"), channel="b",
 )  # fmt: skip
 FACTS = {**header_facts(HEADER), "started": "2026-11-26T03:00:00.000+00:00"}
 
@@ -63,11 +64,9 @@ def test_nothing_in_it_can_be_changed_or_removed(tmp_path, table):
     base = sqlite3.connect(path)
     with pytest.raises(sqlite3.IntegrityError, match="only grows"):
         base.execute(f"DELETE FROM {table}")
-    column = {"frames": "verdict", "flips": "verdict", "points": "void", "settings": "from_frame", "events": "what"}[
-        table
-    ]
+    columns = {"frames": "verdict", "flips": "verdict", "points": "void", "settings": "from_frame", "events": "what"}
     with pytest.raises(sqlite3.IntegrityError, match="only grows"):
-        base.execute(f"UPDATE {table} SET {column} = 9")
+        base.execute(f"UPDATE {table} SET {columns[table]} = 9")
     base.close()
 
 

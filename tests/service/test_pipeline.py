@@ -8,10 +8,11 @@ import pytest
 
 from processing.stream_v1 import read_message
 from service.board import StatusBoard
+from service.books import StrideWatch
 from service.config import Settings
 from service.mailbox import Mailbox, is_image
 from service.office import Office
-from service.pipeline import Pipeline
+from service.pipeline import Pipeline, _ordinal
 from service.source import PointNote
 
 SHAPE = (32, 32)
@@ -316,3 +317,19 @@ def test_what_is_said_after_the_end_makes_the_final_file_anew(bench, change):
     assert bench.pipeline.state == "complete"
     assert len(bench.ended) == 2
     assert bench.ended[-1].accepted.frames == (1 if change == "point" else 2)
+
+
+@pytest.mark.parametrize(("step", "words"), [(2, "every second"), (3, "every third"), (5, "every 5th")])
+def test_another_receiver_is_noticed_within_ten_frame_numbers_of_two(step, words):
+    watch = StrideWatch()
+    said = [number for number in range(0, 200, step) if watch.take(number)]
+    assert said == [4 * step]  # once, and for one other receiver within ten numbers
+    assert words.split()[1] == _ordinal(step)
+
+
+def test_single_gaps_and_changing_gaps_are_no_other_receiver():
+    rng = np.random.default_rng(2)
+    for _ in range(50):
+        watch = StrideWatch()
+        numbers = np.flatnonzero(rng.random(300) > 0.05)  # a twentieth lost at random
+        assert not any(watch.take(int(number)) for number in numbers)

@@ -11,6 +11,7 @@ import pytest
 from processing.frame import CATEGORY_NAMES
 from service import keeper, ledger_file
 from service.checkpoint import generation_before
+from service.errors import UserError
 
 
 def verdicts_of(result):
@@ -225,7 +226,7 @@ def test_two_unfinished_series_both_end_well(bench_of, scan, tmp_path):
     first.assert_exact(bench.folder / "series_3.nxs")
 
 
-def test_a_finished_series_is_left_alone(bench_of, scan, tmp_path):
+def test_a_finished_series_is_left_alone(bench_of, scan):
     frames = scan(8)
     bench = bench_of()
     bench.start()
@@ -283,3 +284,42 @@ def test_a_disk_that_hangs_keeps_nobody_waiting(bench_of, scan, monkeypatch):
     bench.wait(lambda status: status.durable_through == 40)
     bench.end()
     frames.assert_exact(bench.wait_ended().result)
+
+
+def test_a_second_service_on_the_same_folder_is_refused(bench_of, scan):
+    frames = scan(6)
+    bench, other = bench_of(), bench_of()
+    bench.start()
+    bench.open(frames)
+    bench.send(frames, range(3))
+    bench.wait_received(3)
+    with pytest.raises(
+        UserError, match=r"must be of one service only, got one that xedm live with process id \d+ uses"
+    ):
+        other.start()
+    bench.send(frames, range(3, 6))
+    bench.end()
+    assert bench.wait_ended().state == "complete"
+    bench.stop()
+    other.start()
+    assert other.service.status().state == "idle"
+
+
+def test_a_service_that_was_told_to_stop_in_mid_series_goes_on_with_it(bench_of, scan):
+    frames = scan(30)
+    bench = bench_of()
+    bench.start(**{"recovery.checkpoint_every_s": 3600.0})
+    bench.open(frames)
+    bench.send(frames, range(20))
+    bench.wait_received(20)
+    bench.stop()
+    frames.assert_exact(bench.folder / "series_3.nxs")  # saved as it stood
+    bench.start()
+    status = bench.service.status()
+    assert (status.state, status.counts.received, status.counts.missing) == ("receiving", 20, 0)
+    bench.send(frames, range(20, 30))
+    bench.end()
+    status = bench.wait_ended()
+    assert status.state == "complete"
+    assert status.result == str(bench.folder / "series_3.nxs")
+    frames.assert_exact(status.result)

@@ -91,12 +91,11 @@ def test_a_finished_series_rescreened_equals_a_fresh_start(finished, tmp_path, c
 def test_there_and_back_is_where_it_was(finished):
     _, result = finished
     before = content(result)
-    for changes in [*OTHERS, {"screening": None}]:
-        if "screening" in changes:
-            changes = {
-                "screening.enabled": True, "screening.chi2_ratio_max": 1.6, "screening.intensity_ratio_min": 0.3,
-                "screening.background_ratio_max": 0.6,
-            }  # fmt: skip
+    back = {
+        "screening.enabled": True, "screening.chi2_ratio_max": 1.6, "screening.intensity_ratio_min": 0.3,
+        "screening.background_ratio_max": 0.6,
+    }  # fmt: skip
+    for changes in [*OTHERS, back]:
         rescreen_file(result, changes)
     after = content(result)
     for name, array in before.items():

@@ -24,7 +24,7 @@ def start(tmp_path):
                 {
                     "stream.bind": "tcp://127.0.0.1:*",
                     "stream.drain_s": 0.2,
-                    "output.directory": tmp_path,
+                    "output.directory": tmp_path / str(len(running)),
                     "screening.enabled": False,
                     "reconstruction.enabled": False,
                     **settings,

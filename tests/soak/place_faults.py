@@ -4,7 +4,6 @@ Each is done to the real process. Nothing is patched inside it.
 """
 
 import contextlib
-import json
 import os
 import resource
 import signal
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from service import http_client
 from service.errors import UserError
-from service.processes import Running, start_live
+from service.processes import Running, start
 
 LEFT_OVER = 4096
 """Bytes into which files may still be written on a full disk: SQLite reads and writes its first page."""
@@ -132,18 +131,15 @@ def steer(live: Running, changes: dict[str, object]) -> str:
     return ""
 
 
-def second_service(out: Path, stream: str, for_s: float) -> str:
-    """Start another service on the same folder; return what it said when refused, or what harm is to be feared."""
-    log = out / "second.log"
+def second_service(out: Path, stream: str) -> str:
+    """Start another service on the same folder; return in what words it refuses, empty when it runs."""
+    words = ["-m", "service.cli", "live", "--stream", stream, "--output", str(out), "--with-parent"]
     try:
-        second = start_live(out, stream=stream, settings=["reconstruction.enabled=false"], timeout_s=20)
+        second = start("second service", words, out.with_name("second.log"), 20)
     except UserError as error:
-        return f"refused: {error}"
-    finally:
-        log.unlink(missing_ok=True)
-    time.sleep(for_s)
+        return str(error)
     kill(second)
-    return f"runs beside the first: {json.dumps(second.ready)}"
+    return ""
 
 
 def descriptors(process: int) -> int:

@@ -20,10 +20,11 @@ from pathlib import Path
 
 import place_faults as place
 from kills import at_risk, check_outputs, count_in, is_exact, on_the_way, recover, status_of
-from service.processes import Running, start, start_live
-from soak_plan import Plan, PlaceFault, plan_of
+from soak_plan import PlaceFault, Plan, plan_of
 from verdict import judge, results_of, usable_of
 from watch import Watch
+
+from service.processes import Running, start, start_live
 
 IDLE_S = 15.0
 _FINAL = ("complete", "incomplete", "failed")
@@ -43,8 +44,6 @@ class Tally:
     ----------
     lost, recovered : int
         Frames that a series lacked although they were sent, and frames that `xedm recover` brought.
-    cut_off : int
-        Frames that a series lacked because SIGTERM had ended it before they came.
     slowest_recovery_s, slowest_start_s, slowest_exit_s, slowest_end_s : float
         Of `xedm recover`; from the start of a killed service to its ready line; of SIGTERM; from the last message of a
         series to its final state.
@@ -56,7 +55,6 @@ class Tally:
     frames: int = 0
     kills: int = 0
     lost: int = 0
-    cut_off: int = 0
     recovered: int = 0
     exact: int = 0
     results: int = 0
@@ -90,7 +88,6 @@ class Soak:
         self.live: Running | None = None
         self.spool: bool | None = None
         self.bound = 0
-        self.ended_by_hand = False
         self.wrong: list[str] = []
 
     # -- the service -----------------------------------------------------------------------------------------------
@@ -123,7 +120,7 @@ class Soak:
 
     def run(self, plan: Plan) -> None:
         """Run one series and hold what is left of it against the truth."""
-        self.wrong, self.bound, self.ended_by_hand = [], 0, False
+        self.wrong, self.bound = [], 0
         self.watch.wrong.clear()
         if self.live is None or self.spool != plan.spool:
             self.stop()
@@ -146,7 +143,14 @@ class Soak:
 
     def _sender(self, plan: Plan, work: Path) -> Running:
         words = ["-m", "sim.throughput", "--detector", "eig1m", "--level", "sparse", "--pool", "4", "--cascade"]
-        words += ["--frames", str(plan.frames), "--rate", str(plan.rate), "--seed", str(self.seed * 10_000 + plan.number)]
+        words += [
+            "--frames",
+            str(plan.frames),
+            "--rate",
+            str(plan.rate),
+            "--seed",
+            str(self.seed * 10_000 + plan.number),
+        ]
         words += ["--series", str(plan.number), "--port", str(self.ports[0])]
         words += ["--truth", str(work / "truth.npz"), "--files", str(work / "files")]
         for spec in plan.stream:
@@ -177,6 +181,10 @@ class Soak:
                     time.sleep(fault.for_s)
             case "imaging-killed":
                 place.kill_imaging(pid, 3 * fault.for_s)
+            case "second-service":
+                said = place.second_service(self.out, self.stream)
+                if "one service only" not in said:
+                    self.wrong.append(f"a second service on the same folder must be refused, it said {said!r}")
             case "steered":
                 factor = 0.5 + fault.at
                 refusal = place.steer(live, {name: min(1.0, value * factor) if value < 1 else value * factor
@@ -193,8 +201,8 @@ class Soak:
                     self.start(spool=plan.spool)
             case "terminate":
                 with self.watch.excused():
+                    self.bound += status_of(live)["at_risk"]["receive_queue"]
                     self.stop()
-                    self.ended_by_hand = True
                     self.wrong += [f"after SIGTERM: {what}" for what in check_outputs(self.out)]
                     self.start(spool=plan.spool)
 
@@ -226,7 +234,7 @@ class Soak:
             self.wrong += [f"{path.name} exists although no header came" for path in results]
         elif not results:
             self.wrong.append(f"no result file; status: {status['state']} of series {status['series']}")
-        elif status["series"] != plan.number and not self.ended_by_hand:
+        elif status["series"] != plan.number:
             self.wrong.append(f"status must be of series {plan.number}, got {status['series']}")
         self.wrong += judge(results, truth, plan.frames)
         self.wrong += [f"at the end: {what}" for what in check_outputs(self.out)]
@@ -243,17 +251,14 @@ class Soak:
         had: set[int] = set().union(*(usable_of(result) for result in results)) if results else set()
         explained = {*sent.get("never", []), *sent.get("damaged", [])}
         lost = sorted(set(range(plan.frames)) - had - explained)
-        if self.ended_by_hand:  # SIGTERM ends the series: what comes after it belongs to nobody
-            self.tally.cut_off += len(lost)
-        else:
-            self.tally.lost += len(lost)
-        if len(lost) > self.bound and not self.ended_by_hand:
+        self.tally.lost += len(lost)
+        if len(lost) > self.bound:
             self.wrong.append(f"{len(lost)} frames lost ({lost[:8]}...), at most {self.bound} could be by /status")
         if surely := sorted(had & explained):
             self.wrong.append(f"frames are booked as usable that never came whole: {surely[:10]}")
 
     def _messages(self, sent: dict, status: dict) -> None:
-        if self.bound or self.ended_by_hand or "messages" not in sent:
+        if self.bound or "messages" not in sent:
             return
         counts = status["counts"]
         came, must = counts["received"] - counts["foreign"] - counts["pending"], sent["messages"]
@@ -348,7 +353,10 @@ def main() -> int:
                 before = len(soak.tally.broken)
                 begun = time.monotonic()
                 _one(soak, plan)
-                print(f"series {number} ({time.monotonic() - begun:.0f} s): {plan.text()}: {_said(soak, before)}", flush=True)
+                print(
+                    f"series {number} ({time.monotonic() - begun:.0f} s): {plan.text()}: {_said(soak, before)}",
+                    flush=True,
+                )
                 number += 1
                 if options.only:
                     break

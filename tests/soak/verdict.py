@@ -5,8 +5,8 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-
 from kills import is_exact
+
 from processing.frame import Category
 
 _USABLE = (Category.ACCEPTED, Category.LOW_INTENSITY, Category.STREAK, Category.BACKGROUND, Category.GATED)

@@ -9,8 +9,8 @@ import urllib.request
 from collections.abc import Iterator
 
 from caproto.sync import client
-
 from kills import status_of
+
 from service.processes import Running
 
 _EVERY_S = 0.25
