@@ -132,7 +132,7 @@ class Soak:
         try:
             self._place_faults(plan)
             sent = _last_words(sender, plan)
-            status = self._final_status(plan)
+            status = self._final_status()
         finally:
             sender.stop()
         self._check(plan, work, sent, status)
@@ -206,7 +206,7 @@ class Soak:
                     self.wrong += [f"after SIGTERM: {what}" for what in check_outputs(self.out)]
                     self.start(spool=plan.spool)
 
-    def _final_status(self, plan: Plan) -> dict:
+    def _final_status(self) -> dict:
         """Wait until the series has been in a final state for a while."""
         begun, final_since = time.monotonic(), None
         allowed = IDLE_S + _SETTLE_S
@@ -378,7 +378,7 @@ def _one(soak: Soak, plan: Plan) -> None:
     """Run a series; a harness that stumbles is a broken invariant too, and the next series begins afresh."""
     try:
         soak.run(plan)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, the soak goes on and says so
         for what in [*soak.wrong, f"{type(error).__name__}: {error}"]:
             soak.tally.broken.append({"seed": soak.seed, "series": plan.number, "faults": plan.text(), "what": what})
         if soak.live is not None:

@@ -8,7 +8,7 @@ BLOCK = 12
 _WITHOUT_SPOOL = (4, 5, 10, 11)
 _RESTARTS_FROM = 6
 _SPARED = 20
-"""First frames that no damage hits: until a hash has matched its bytes, the service cannot know what a hash is worth."""
+"""First frames that no damage hits: until a hash has matched its bytes, nobody knows what a hash is worth."""
 PLACE = ("disk-full", "folder-away", "stopped", "deaf-viewers", "imaging-killed", "steered", "second-service")
 RESTARTS = ("kill", "terminate")
 ON_FRAMES = (
