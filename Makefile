@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check test-slow test-docs fuzz bench docs lock audit install format clean
+.PHONY: help demo test check test-slow test-docs fuzz kills soak bench docs lock audit install format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,12 @@ test-docs: $(READY) ## run the blocks of the README and compare their output
 
 fuzz: $(READY) ## a million damaged messages on two cores, minutes
 	$(BIN)/python tests/fuzz/run_fuzz.py --messages 1000000
+
+kills: $(READY) ## a hundred kills with the spool and a hundred without, held against the truth, minutes
+	$(BIN)/python tests/soak/run_kills.py
+
+soak: $(READY) ## series after series with faults of stream and place, an hour
+	$(BIN)/python tests/soak/run_soak.py
 
 $(VENV)/.bench: $(READY) requirements-bench.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock

@@ -100,9 +100,13 @@ class StatusBoard:
         booked = dict(ledger.counts) if ledger else {}
         booked["foreign"] = pipeline.foreign
         booked["missing"] = sum(last - first + 1 for first, last in self._missing())
-        pending = in_mailbox + len(pipeline.waiting) + (ledger.pending if ledger else 0)
+        # What waits for a header when a series has ended belongs to the next one's books, or to nobody's.
+        waiting = len(pipeline.waiting)
+        ended = pipeline.series is not None and pipeline.series.ended
+        pending = in_mailbox + (0 if ended else waiting) + (ledger.pending if ledger else 0)
+        received = images - pipeline.images_before - (waiting if ended else 0)
         elsewhere = pipeline.series.not_from_socket if pipeline.series else 0
-        return Counts(received=images - pipeline.images_before + elsewhere, pending=pending, **booked)
+        return Counts(received=received + elsewhere, pending=pending, **booked)
 
     def _queue_bound(self) -> int:
         """Return how many frames may be between the socket and the sums: they go with a killed service."""

@@ -130,6 +130,10 @@ class Keeper:
         """Say that the result file is final; ledger and checkpoint stay for what may still change."""
         self._entries.append(event("closed"))
 
+    def hurry(self) -> None:
+        """Begin to write what is left; `stop` waits for it."""
+        self._stop.set()
+
     def stop(self, timeout_s: float) -> None:
         """Write what is left and end."""
         self._stop.set()

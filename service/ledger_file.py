@@ -24,6 +24,7 @@ from service.source import PointNote
 
 SUFFIX = ".ledger"
 _BUSY_S = 5.0
+_STATES = "'opened', 'reopened', 'resumed', 'ended', 'closed'"
 _VERDICTS = " ".join(f"WHEN {number} THEN '{name}'" for number, name in enumerate(CATEGORY_NAMES))
 _SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -191,6 +192,23 @@ def event(what: str, detail: str = "") -> Entry:
     return "events", (datetime.now(UTC).isoformat(timespec="milliseconds"), what, detail)
 
 
+def is_closed(path: Path) -> bool:
+    """Whether the result file of a ledger's series was final; a quick look.
+
+    Raises
+    ------
+    sqlite3.Error
+    """
+    if not path.is_file():
+        return False
+    base = sqlite3.connect(path, timeout=_BUSY_S)
+    try:
+        last = base.execute(f"SELECT what FROM events WHERE what IN ({_STATES}) ORDER BY id DESC LIMIT 1").fetchone()  # noqa: S608 - our own words
+    finally:
+        base.close()
+    return last is not None and last[0] == "closed"
+
+
 def read_ledger(path: Path) -> LedgerContent:
     """Read a ledger, also one whose writer was killed.
 
@@ -219,7 +237,7 @@ def read_ledger(path: Path) -> LedgerContent:
             verdicts[row] = verdict
     header = header_of(facts)
     said = [detail for _, what, detail in events if what == "expected"]
-    states = [what for _, what, _ in events if what in ("opened", "reopened", "resumed", "ended", "closed")]
+    states = [what for _, what, _ in events if f"'{what}'" in _STATES]
     return LedgerContent(
         facts=facts,
         header=header,

@@ -189,6 +189,9 @@ class LiveService:
         if self._worker.is_alive():
             self._worker.join(1.0)
         self.pipeline.end_now()
+        for safety in self._safeties:
+            if safety.series.interrupted:  # its checkpoint may be written while its file is
+                safety.keeper.hurry()
         self.office.stop(max(1.0, deadline - time.monotonic()))
         for safety in self._safeties:
             safety.stop(1.0)

@@ -51,8 +51,10 @@ class Pipeline:
     settings : Settings
     user_mask : ndarray of bool or None
         True where a pixel may count.
-    on_open, on_end : callable
-        Called with the series, outside the lock, when it opens and when it has ended.
+    on_open : callable
+        Called under the lock with the series when it opens.
+    on_end : callable
+        Called with the series, outside the lock, when it has ended.
     on_booked : callable
         Called under the lock with the series and each frame that has been scored and booked; must be quick.
     on_reopen : callable
@@ -256,8 +258,7 @@ class Pipeline:
             self.images_before = image_number - len(self.waiting)
             self.last_frame, self.last_row = None, -1
             self._strides = StrideWatch()
-        self._on_open(series)
-        with self.lock:
+            self._on_open(series)  # with the lock: nobody may see a series without its result file's name
             if self._next_expected is not None:
                 series.expect(self._next_expected)
                 self._next_expected = None

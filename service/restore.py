@@ -22,7 +22,7 @@ from service.config import Settings
 from service.errors import ConfigurationError, UserError
 from service.keeper import CHECKPOINT_SUFFIX, checkpoint_path, ledger_path, valid_of
 from service.ledger import COLUMNS, PENDING
-from service.ledger_file import SUFFIX, LedgerContent, header_of, read_ledger
+from service.ledger_file import SUFFIX, LedgerContent, header_of, is_closed, read_ledger
 from service.series import Series, SettingsVersion
 from service.source import PointNote
 
@@ -103,13 +103,13 @@ def _unfinished(result: Path) -> Unfinished | None:
     remarks: list[str] = []
     ledger = None
     try:
+        if is_closed(ledger_path(result)):
+            return None
         ledger = read_ledger(ledger_path(result))
     except FileNotFoundError:
         pass
     except (sqlite3.Error, OSError, ValueError, KeyError) as error:
         remarks.append(f"ledger {ledger_path(result)} cannot be read ({error}); the checkpoint is all there is")
-    if ledger is not None and ledger.closed:
-        return None
     stored = read_newest(checkpoint_path(result))
     if stored is not None:
         facts, arrays, more = stored

@@ -12,7 +12,7 @@ from service.errors import UserError
 from service.frame_stores import SpoolStore, spool_stem
 from service.imaging import ImagingError, ImagingResult, run_imaging
 from service.keeper import ledger_path
-from service.ledger_file import read_ledger
+from service.ledger_file import is_closed
 from service.office import Folder, imaging_job, series_file
 from service.restore import SeriesState, restored, state_of_result
 from service.series import Series
@@ -68,8 +68,9 @@ def take_up(result: Path, shelf: Shelf) -> tuple[Series, SeriesState]:
         When it is no result file, or a running service still writes it.
     """
     try:
-        being_written = not read_ledger(ledger_path(result)).closed
-    except (OSError, sqlite3.Error, ValueError, KeyError):
+        ledger = ledger_path(result)
+        being_written = ledger.exists() and not is_closed(ledger)
+    except sqlite3.Error:
         being_written = False
     if being_written:
         raise UserError(

@@ -41,11 +41,10 @@ class ControlsIOC(PVGroup):
     @stage_fault.putter
     async def stage_fault(self, instance, value):
         """Lose the servo of all three axes, or have it back."""
-        for axis in self._beamline.stage.axes:
-            if value in ("Fault", 1):
-                axis.fail()
-            else:
-                axis.recover()
+        if value in ("Fault", 1):
+            self._beamline.stage.fail()
+        else:
+            self._beamline.stage.recover()
         await self._refresh()
         return value
 

@@ -13,9 +13,19 @@ from sim.detector import PIXEL_M, READOUT_TIME_S, SENSOR_THICKNESS_M, count_cuto
 from sim.eiger_files import SeriesFiles, file_stem
 from sim.eiger_stream import StreamSender
 from sim.faults import FaultChain
+from sim.faults_place import place_faults
 from sim.frames import Exposure, FrameSource
 from sim.truth import TruthRecorder
-from sim.wire import Compression, HeaderDetail, WireMessage, encode, end_message, header_message, image_message
+from sim.wire import (
+    Compression,
+    EncodedImage,
+    HeaderDetail,
+    WireMessage,
+    encode,
+    end_message,
+    header_message,
+    image_message,
+)
 
 IN_FLIGHT = 3
 """Frames being drawn and packed; the next exposure waits rather than lose one."""
@@ -70,6 +80,7 @@ class EigerCore:
         self._beamline, self._clock, self._settings = beamline, beamline.clock, beamline.settings
         self.source = FrameSource(self._settings)
         self._faults = FaultChain(self._settings.faults, self._settings.seed)
+        self.place = place_faults(self._settings.faults)
         self.sender = StreamSender(self._settings.stream_port, wall=self._clock.wall)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="eiger-frames")
         self._pending: set[asyncio.Future[int]] = set()
@@ -86,6 +97,8 @@ class EigerCore:
         self.state: State = "idle"
         self.series = 0
         self.error = ""
+        self.on_exposed: Callable[[int], None] = lambda _frame: None
+        """Called with the number of each frame when its exposure is over."""
         self.on_readable: Callable[[int], None] = lambda _count: None
         """Called with the number of frames that became readable in files."""
 
@@ -241,6 +254,7 @@ class EigerCore:
             count_time_s=request.count_time,
             conditions=self._beamline.conditions(start, start + request.count_time),
         )
+        self.on_exposed(self._frame)
         self._frame += 1
         since = round((start - self._zero) * 1e9)
         length = round(request.count_time * 1e9)
@@ -280,10 +294,19 @@ class EigerCore:
         if request.stream:
             message = image_message(exposure.series, exposure.frame, image, times_ns, appendix=request.image_appendix)
             sent = self._send(message)
-        readable = self._files.add(image) if self._files is not None else 0
+        readable = self._store(exposure.frame, image)
         if self._truth is not None:
             self._truth.add(exposure, frame, sent)
         return readable
+
+    def _store(self, frame: int, image: EncodedImage) -> int:
+        """Frames that became readable in files."""
+        if self._files is None:
+            return 0
+        if self.place.files_full is not None and frame >= self.place.files_full:
+            self._files.give_up()
+            return 0
+        return self._files.add(image)
 
     def _send(self, message: WireMessage) -> int:
         """Messages of this frame that were queued."""
@@ -300,6 +323,7 @@ class EigerCore:
                 images_per_file=request.nimages_per_file,
                 config=config,
                 pixel_mask=mask,
+                late_s=self._clock.wall(self.place.files_late_s),
             )
             self._all_files.append(self._files)
         if self._settings.truth is not None:

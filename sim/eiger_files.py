@@ -3,8 +3,10 @@
 Blobs of the stream go into the files unchanged, one chunk a frame (HDF5 filter 32008, or 32004 in its own framing).
 """
 
+import contextlib
 import os
 import struct
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,8 @@ class SeriesFiles:
     config
         The detector's configuration, keys as on the wire.
     pixel_mask : ndarray of uint32, shape (rows, columns)
+    late_s
+        Wall seconds by which a data file gets its name late (a fault).
     """
 
     def __init__(
@@ -64,7 +68,9 @@ class SeriesFiles:
         images_per_file: int,
         config: Mapping[str, Any],
         pixel_mask: NDArray[np.uint32],
+        late_s: float = 0.0,
     ) -> None:
+        self._late_s = late_s
         self._prefix = folder / stem
         self._per_file = images_per_file
         self._total = max(1, int(config["nimages"]) * int(config["ntrigger"]))
@@ -93,6 +99,12 @@ class SeriesFiles:
     def close(self) -> int:
         """Finish the last, partial file; returns how many frames became readable."""
         return self._finish() if self._file is not None else 0
+
+    def give_up(self) -> None:
+        """Write no more, as on a full disk: the file under way keeps its temporary name."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def _data_path(self, number: int) -> Path:
         return self._prefix.with_name(f"{self._prefix.name}_data_{number:06d}.h5")
@@ -126,7 +138,12 @@ class SeriesFiles:
         dataset.attrs["image_nr_high"] = np.uint64(self._written)
         file.close()
         self._file = None
-        os.replace(self.paths[-1].with_suffix(".h5.part"), self.paths[-1])
+        if self._late_s:
+            late = threading.Timer(self._late_s, _give_name, (self.paths[-1],))
+            late.daemon = True
+            late.start()
+        else:
+            _give_name(self.paths[-1])
         return count
 
     def _write_master(self, config: Mapping[str, Any], pixel_mask: NDArray[np.uint32]) -> None:
@@ -141,6 +158,12 @@ class SeriesFiles:
             file["/entry/instrument/beam/incident_wavelength"].attrs["units"] = "angstrom"
             _detector(file["/entry/instrument/detector"], config, pixel_mask)
         os.replace(aside, self.master)
+
+
+def _give_name(path: Path) -> None:
+    """Let a data file appear, unless it was deleted meanwhile."""
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(path.with_suffix(".h5.part"), path)
 
 
 def _chunk(image: EncodedImage) -> bytes:

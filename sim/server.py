@@ -24,6 +24,7 @@ from sim.settings import SimSettings
 from sim.shutter import ShutterIOC
 from sim.stage import StageIOC
 from sim.storage_ring import StorageRingIOC
+from sim.troubles import Troubles
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +36,20 @@ class PromptContext(Context):
     monitor waits 40 ms for a delayed acknowledgement.
     """
 
+    away = False
+
+    def hang_up(self, away: bool) -> None:
+        """Cut off all clients and take no more, as a dead IOC does, or take them again."""
+        self.away = away
+        if away:
+            for circuit in tuple(self.circuits):
+                circuit.client.close()
+
     async def tcp_handler(self, client, addr):
         """Serve one client."""
+        if self.away:
+            client.close()
+            return
         client.writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await super().tcp_handler(client, addr)
 
@@ -66,6 +79,9 @@ class Server:
         self.beam_stop = BeamStopIOC(prefix, beam_stop=beamline.beam_stop, clock=clock)
         self.controls = ControlsIOC(prefix, beamline=beamline, refresh=self.refresh)
         self.detector = build_detector(beamline)
+        self.troubles = Troubles(self.detector.core.place, beamline, self.refresh)
+        self.detector.core.on_exposed = self.troubles.exposed
+        self.troubles.slow_down(self.pvdb)
 
     @property
     def pvdb(self) -> dict[str, Any]:
@@ -125,6 +141,7 @@ async def serve(settings: SimSettings, ports: Ports, ready: Callable[[dict[str, 
         loop.add_reader(sys.stdin.fileno(), _end_with_input, stop)
     server = Server(Beamline(settings))
     context = PromptContext(server.pvdb, [LOOPBACK])
+    server.troubles.hang_up = context.hang_up
     repeater, _ = await loop.create_datagram_endpoint(Repeater, sock=ports.repeater)
     try:
         running = asyncio.create_task(context.run(startup_hook=_announcer(context, server, ports, ready)))

@@ -20,6 +20,16 @@ class Stage:
         """x, y, z."""
         return self.x, self.y, self.z
 
+    def fail(self) -> None:
+        """Lose the servo of all three axes."""
+        for axis in self.axes:
+            axis.fail()
+
+    def recover(self) -> None:
+        """Have the servo back."""
+        for axis in self.axes:
+            axis.recover()
+
 
 class StageIOC(PVGroup):
     """Motor records of the stage.

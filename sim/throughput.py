@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 from sim.beamline import Conditions
 from sim.detector import PIXEL_M
 from sim.eiger_files import SeriesFiles
+from sim.faults import FaultChain, describe
 from sim.frames import Exposure, FrameSource
 from sim.sample import WAVELENGTH_M
 from sim.settings import SimSettings
 from sim.truth import ExactSum
-from sim.wire import EncodedImage, encode, header_message, image_message
+from sim.wire import EncodedImage, WireMessage, encode, end_message, header_message, image_message
 
 PHOTONS = {"sparse": 9.0e4, "medium": 4.5e6, "dense": 7.3e7}
 """Photons a 16M frame: from hardly anything to four in every pixel."""
@@ -167,16 +168,95 @@ def write_truth(path: Path, pool: Pool, order: NDArray[np.int64], codes: NDArray
         np.savez(file, allow_pickle=False, **arrays)
 
 
-def send(socket: "zmq.Socket[bytes]", pool: Pool, order: NDArray[np.int64], rate: float) -> float:
-    """Send all frames at `rate` a second (0: as fast as they are taken); return the seconds it took."""
-    begun = time.monotonic()
-    for number, place in enumerate(order.tolist()):
-        frame = pool.frames[place]
-        first = b'{"htype":"dimage-1.0","series":%d,"frame":%d,"hash":"%s"}' % (_SERIES, number, frame.digest.encode())
-        if rate:
-            time.sleep(max(0.0, begun + number / rate - time.monotonic()))
-        socket.send_multipart([first, *frame.parts[1:]], copy=False)
-    return time.monotonic() - begun
+class Sent:
+    """What went over the wire of each frame of the series.
+
+    Parameters
+    ----------
+    series, frames
+        Its number, and how many frames it has.
+
+    Attributes
+    ----------
+    usable, damaged : ndarray of int64, shape (frames,)
+        Messages with the true pixels (whatever the hash, if it is empty), and all others of that number.
+    foreign
+        Image messages of another series.
+    """
+
+    def __init__(self, series: int, frames: int) -> None:
+        self.series = series
+        self.usable, self.damaged = np.zeros(frames, np.int64), np.zeros(frames, np.int64)
+        self.foreign = 0
+
+    def count(self, message: WireMessage, true: Pooled | None) -> None:
+        """Count one message; `true` is the frame of that number."""
+        if message.kind != "image" or message.frame is None or true is None:
+            return
+        first = json.loads(message.parts[0])
+        if "frame" not in first:
+            return  # its first part was lost: nobody can say of which frame it is
+        if first["series"] != self.series:
+            self.foreign += 1
+        elif message.parts[1:3] == true.parts[1:3] and first["hash"] in ("", true.digest):
+            self.usable[message.frame] += 1
+        else:
+            self.damaged[message.frame] += 1
+
+    def summary(self) -> dict[str, Any]:
+        """Numbers of the frames that nobody can have received whole, and those that came damaged or twice."""
+        never = self.usable == 0
+        return {
+            "never": np.flatnonzero(never & (self.damaged == 0)).tolist(),
+            "damaged": np.flatnonzero(never & (self.damaged > 0)).tolist(),
+            "messages": int(self.usable.sum() + self.damaged.sum()),
+            "foreign": self.foreign,
+        }
+
+
+class Sender:
+    """Sends a series through its faults, as fast as it is told.
+
+    Parameters
+    ----------
+    socket
+        PUSH.
+    pool, order
+        The frames, and the place in the pool of every frame number.
+    series
+        Number of the series.
+    faults
+        Between the detector and the wire.
+    """
+
+    def __init__(
+        self, socket: "zmq.Socket[bytes]", pool: Pool, order: NDArray[np.int64], series: int, faults: FaultChain
+    ) -> None:
+        self._socket, self._pool, self._order, self._faults = socket, pool, order, faults
+        self._series = series
+        self.sent = Sent(series, len(order))
+
+    def put(self, message: WireMessage) -> None:
+        """Send what the faults make of one message."""
+        for out in self._faults.apply(message):
+            true = None if out.frame is None else self._pool.frames[int(self._order[out.frame])]
+            self.sent.count(out, true)
+            time.sleep(out.wait_s)
+            self._socket.send_multipart(out.parts, copy=False)
+
+    def send(self, rate: float) -> float:
+        """Send all frames at `rate` a second (0: as fast as they are taken); return the seconds it took."""
+        begun = time.monotonic()
+        series = self._series
+        for number, place in enumerate(self._order.tolist()):
+            frame = self._pool.frames[place]
+            first = b'{"htype":"dimage-1.0","series":%d,"frame":%d,"hash":"%s"}' % (
+                series, number, frame.digest.encode()
+            )  # fmt: skip
+            if rate:
+                time.sleep(max(0.0, begun + number / rate - time.monotonic()))
+            self.put(WireMessage(kind="image", series=series, frame=number, parts=(first, *frame.parts[1:])))
+        return time.monotonic() - begun
 
 
 def configuration(source: FrameSource, dtype: str, frames: int) -> dict[str, Any]:
@@ -216,18 +296,18 @@ def configuration(source: FrameSource, dtype: str, frames: int) -> dict[str, Any
 
 
 def write_files(
-    folder: Path, source: FrameSource, config: dict[str, Any], pool: Pool, order: NDArray[np.int64]
+    folder: Path, source: FrameSource, config: dict[str, Any], pool: Pool, order: NDArray[np.int64], series: int = 1
 ) -> Path:
     """Write the detector's own files of the series, as its FileWriter would; return the master's path."""
     mask = np.where(source.valid, 0, 1).astype(np.uint32)
-    files = SeriesFiles(folder, f"series_{_SERIES}", images_per_file=1000, config=config, pixel_mask=mask)
+    files = SeriesFiles(folder, f"series_{series}", images_per_file=1000, config=config, pixel_mask=mask)
     for place in order.tolist():
         files.add(pool.frames[place].image)
     files.close()
     return files.master
 
 
-def main(arguments: list[str] | None = None) -> int:
+def parse(arguments: list[str] | None) -> tuple[argparse.Namespace, FaultChain]:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m sim.throughput", description=__doc__.split("\n\n")[0])
     parser.add_argument("--detector", choices=("eig1m", "eig16m"), default="eig16m")
@@ -242,9 +322,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--cascade", action="store_true", help="silicon, streaks and background as in the paper's run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--series", type=int, default=_SERIES, help="number of the series")
+    parser.add_argument(
+        "--fault", action="append", default=[], metavar="NAME[:ARG]", help="inject a fault, repeatable; help lists them"
+    )
     parser.add_argument("--truth", type=Path, help=".npz with labels and exact sums")
     parser.add_argument("--files", type=Path, help="folder for the detector's own files of the series")
     given = parser.parse_args(arguments)
+    if "help" in given.fault:
+        parser.exit(message=describe() + "\n")
+    try:
+        return given, FaultChain(given.fault, given.seed)
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Send one series."""
+    given, faults = parse(arguments)
     source = FrameSource(SimSettings(detector=given.detector, sample=given.sample, seed=given.seed))
     cascade = PAPER_CASCADE if given.cascade else {"accepted": 1}
     counts = {label: given.pool if label == "accepted" else max(1, given.pool // 4) for label in cascade}
@@ -255,7 +350,7 @@ def main(arguments: list[str] | None = None) -> int:
     config = configuration(source, given.dtype, given.frames)
     mask = np.where(source.valid, 0, 1).astype(np.uint32)
     if given.files is not None:
-        write_files(given.files, source, config, pool, order)
+        write_files(given.files, source, config, pool, order, given.series)
     size = float(np.mean([len(frame.parts[2]) for frame in pool.frames])) / 1e6
     with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
         socket.setsockopt(zmq.SNDHWM, 8)
@@ -265,11 +360,17 @@ def main(arguments: list[str] | None = None) -> int:
         ready = {"ready": True, "stream": f"tcp://127.0.0.1:{port}", "pooled": len(pool.frames), "mb_a_frame": size}
         sys.stdout.write(json.dumps(ready) + "\n")
         sys.stdout.flush()
-        socket.send_multipart(header_message(_SERIES, "all", config, pixel_mask=mask).parts, copy=False)
+        sender = Sender(socket, pool, order, given.series, faults)
+        sender.put(header_message(given.series, "all", config, pixel_mask=mask))
         time.sleep(0.2)
-        seconds = send(socket, pool, order, given.rate)
-        socket.send_multipart([json.dumps({"htype": "dseries_end-1.0", "series": _SERIES}).encode()])
-        sent = {"sent": given.frames, "seconds": round(seconds, 3), "rate_hz": round(given.frames / seconds, 2)}
+        seconds = sender.send(given.rate)
+        sender.put(end_message(given.series))
+        sent = {
+            "sent": given.frames,
+            "seconds": round(seconds, 3),
+            "rate_hz": round(given.frames / seconds, 2),
+            **(sender.sent.summary() if given.fault else {}),
+        }
         sys.stdout.write(json.dumps(sent) + "\n")
         sys.stdout.flush()
     return 0

@@ -129,10 +129,7 @@ def run_series(folder: Path, *, kills: int, frames: int, rate: float, spool: boo
                 os.kill(live.process.pid, signal.SIGKILL)
                 live.process.wait(10)
                 outcome.kills += 1
-                on_the_way = rate * (time.monotonic() - asked) + 1
-                outcome.bound += (
-                    seen["at_risk"]["since_checkpoint"] + seen["at_risk"]["receive_queue"] + int(on_the_way)
-                )
+                outcome.bound += at_risk(seen) + on_the_way(rate, asked)
                 outcome.wrong += [f"after kill {life}: {what}" for what in check_outputs(out)]
         status = wait_for_end(live)
         outcome.lost = status["counts"]["missing"]
@@ -145,22 +142,41 @@ def run_series(folder: Path, *, kills: int, frames: int, rate: float, spool: boo
         outcome.wrong.append(f"{outcome.lost} frames lost, at most {outcome.bound} could be by /status")
     outcome.exact = is_exact(result, folder / "truth.npz")
     outcome.wrong += check_outputs(out)
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "service.cli", "recover", str(result), "--no-image", "--json"),
-            *("--from", str(folder / "files" / "series_1_master.h5")),
-        ],
-        capture_output=True, text=True, timeout=PATIENCE_S, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        outcome.wrong.append(f"recover ended with {done.returncode}: {done.stdout[-300:]} {done.stderr[-300:]}")
+    found = recover(result, folder / "files" / "series_1_master.h5")
+    if isinstance(found, str):
+        outcome.wrong.append(found)
     else:
-        found = json.loads(done.stdout.splitlines()[-1])
-        outcome.recovered = sum(last - first + 1 for first, last in found["recovered"])
+        outcome.recovered = count_in(found["recovered"])
         whole = not found["missing"] and not found["unresolved"]
         outcome.exact_after_recovery = whole and is_exact(result, folder / "truth.npz")
     say(outcome)
     return outcome
+
+
+def at_risk(status: dict) -> int:
+    """How many frames the service says it would lose if it were killed now."""
+    return int(status["at_risk"]["since_checkpoint"] + status["at_risk"]["receive_queue"])
+
+
+def on_the_way(rate: float, since: float) -> int:
+    """How many frames can have come since a moment of the monotonic clock."""
+    return int(rate * (time.monotonic() - since) + 1)
+
+
+def count_in(ranges: list[list[int]]) -> int:
+    """How many numbers ranges with both ends included hold."""
+    return sum(last - first + 1 for first, last in ranges)
+
+
+def recover(result: Path, master: Path) -> dict | str:
+    """Run `xedm recover`; return what it found, or what went wrong."""
+    done = subprocess.run(
+        [sys.executable, "-m", "service.cli", "recover", str(result), "--no-image", "--json", "--from", str(master)],
+        capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        return f"recover ended with {done.returncode}: {done.stdout[-300:]} {done.stderr[-300:]}"
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def wait_for_end(live: Running) -> dict:
