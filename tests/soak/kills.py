@@ -124,6 +124,8 @@ def run_series(
             live = start_live(out, stream=sender.ready["stream"], settings=settings)
             outcome.ready_s.append(time.monotonic() - begun)
             if life < kills:
+                while not life and not status_of(live)["ledger_through"]:
+                    time.sleep(0.02)  # a header that dies with the service takes its whole series along
                 time.sleep(rng.uniform(0.0, life_s))
                 seen, asked = status_of(live), time.monotonic()
                 if seen["state"] in ("complete", "incomplete", "failed"):
