@@ -240,7 +240,8 @@ class Soak:
         self.wrong += [f"at the end: {what}" for what in check_outputs(self.out)]
         if not headless:
             self._losses(plan, sent, results)
-            self._messages(sent, status)
+            if len(results) == 1:  # the status is that of the last one
+                self._messages(sent, status)
         self.tally.results += len(results)
         self.tally.exact += sum(is_exact(result, truth) for result in results)
         for result in results:
