@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -344,6 +345,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1, help="begin with this series")
     parser.add_argument("--only", type=int, help="repeat this series and nothing else")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # everything started is ended
     mark = os.environ[_MARK] = uuid.uuid4().hex
     deadline, number = time.monotonic() + 60 * options.minutes, options.only or options.first
     with tempfile.TemporaryDirectory() as folder:
