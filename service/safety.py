@@ -161,3 +161,4 @@ class Safety:
         """End, and leave no checkpoint: a newer series has begun and the result file of this one is final."""
         self.stop(5.0)
         self.keeper.forget()
+        self.series.release()

@@ -443,6 +443,14 @@ class Series:
         """Make the verdicts final."""
         self.rejudge()
 
+    def release(self) -> None:
+        """Let go of held bytes and of those who are told: nothing of it changes any more.
+
+        The rings of references would keep hundreds of MB until the garbage collector looks.
+        """
+        self._hold.clear()
+        self.journal = self.elsewhere = None
+
     def unresolved_frames(self) -> list[int]:
         """Return the numbers of frames whose verdict should flip but whose bytes are nowhere any more."""
         return sorted(int(self.ledger.column("frame")[row]) for row in self.unresolved)

@@ -19,7 +19,7 @@ def kills():
 
 @pytest.mark.parametrize(("spool", "count", "frames"), [(True, 2, 300), (False, 1, 150)])
 def test_kills_lose_no_more_than_was_said_and_nothing_that_a_file_has(tmp_path, kills, spool, count, frames):
-    outcome = kills.run_series(tmp_path, kills=count, frames=frames, rate=100.0, spool=spool, seed=3)
+    outcome = kills.run_series(tmp_path, kills=count, frames=frames, rate=100.0, spool=spool, seed=3, life_s=1.0)
     assert outcome.wrong == []
     assert outcome.kills >= 1
     assert outcome.balanced

@@ -1,8 +1,10 @@
 """A service that was killed goes on where it was: nothing twice, nothing silently lost, and the sum is exact."""
 
+import gc
 import json
 import sqlite3
 import time
+import weakref
 
 import h5py
 import numpy as np
@@ -323,3 +325,23 @@ def test_a_service_that_was_told_to_stop_in_mid_series_goes_on_with_it(bench_of,
     assert status.state == "complete"
     assert status.result == str(bench.folder / "series_3.nxs")
     frames.assert_exact(status.result)
+
+
+def test_a_series_that_is_over_leaves_no_memory_behind(bench_of, scan):
+    frames, seen = scan(12), []
+    bench = bench_of(spool__enabled=True)
+    bench.start()
+    gc.disable()  # hundreds of MB must not wait for the collector
+    try:
+        for number in range(1, 4):
+            bench.open(frames, series=number)
+            bench.send(frames, range(12), series=number)
+            bench.end(series=number)
+            bench.wait(lambda status, number=number: (status.series, status.state) == (number, "complete"))
+            seen.append(weakref.ref(bench.service.pipeline.series))
+        deadline = time.monotonic() + 10
+        while any(one() is not None for one in seen[:-1]) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert [one() is None for one in seen] == [True, True, False]
+    finally:
+        gc.enable()

@@ -99,8 +99,10 @@ def check_outputs(folder: Path) -> list[str]:
     return wrong
 
 
-def run_series(folder: Path, *, kills: int, frames: int, rate: float, spool: bool, seed: int, say=print) -> Outcome:
-    """One series of small frames with `kills` SIGKILLs at random moments; returns what was seen."""
+def run_series(
+    folder: Path, *, kills: int, frames: int, rate: float, spool: bool, seed: int, life_s: float = 3.0, say=print
+) -> Outcome:
+    """One series of small frames with `kills` SIGKILLs, each within `life_s` of a start; returns what was seen."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     out, outcome = folder / "out", Outcome(frames=frames)
@@ -122,7 +124,9 @@ def run_series(folder: Path, *, kills: int, frames: int, rate: float, spool: boo
             live = start_live(out, stream=sender.ready["stream"], settings=settings)
             outcome.ready_s.append(time.monotonic() - begun)
             if life < kills:
-                time.sleep(rng.uniform(0.0, 3.0))
+                while not life and not status_of(live)["ledger_through"]:
+                    time.sleep(0.02)  # a header that dies with the service takes its whole series along
+                time.sleep(rng.uniform(0.0, life_s))
                 seen, asked = status_of(live), time.monotonic()
                 if seen["state"] in ("complete", "incomplete", "failed"):
                     break

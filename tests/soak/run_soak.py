@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -240,7 +241,8 @@ class Soak:
         self.wrong += [f"at the end: {what}" for what in check_outputs(self.out)]
         if not headless:
             self._losses(plan, sent, results)
-            self._messages(sent, status)
+            if len(results) == 1:  # the status is that of the last one
+                self._messages(sent, status)
         self.tally.results += len(results)
         self.tally.exact += sum(is_exact(result, truth) for result in results)
         for result in results:
@@ -343,6 +345,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1, help="begin with this series")
     parser.add_argument("--only", type=int, help="repeat this series and nothing else")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # everything started is ended
     mark = os.environ[_MARK] = uuid.uuid4().hex
     deadline, number = time.monotonic() + 60 * options.minutes, options.only or options.first
     with tempfile.TemporaryDirectory() as folder:
