@@ -55,6 +55,9 @@ class SpoolStore:
         """Return the numbers of the frames that are there."""
         return sorted(self._known)
 
+    def series_has_ended(self) -> None:
+        """Do nothing: the spool says itself what is on its way."""
+
     def frame(self, series: int, frame: int) -> EncodedFrame | None:
         """Return a frame; one on its way is waited for."""
         deadline = time.monotonic() + _WRITING_S
@@ -84,7 +87,7 @@ class DetectorFiles:
         self.path = detector_master(pattern, series)
         self._say = say
         self._file: ForeignFrames | None = None
-        self._patience_s = _FILES_PATIENCE_S
+        self._patience_s = 0.0
         self._said: set[str] = set()
 
     def has(self, frame: int) -> bool:  # noqa: ARG002 - nobody knows before looking
@@ -95,8 +98,12 @@ class DetectorFiles:
         """Return nothing: the files may not be there yet."""
         return ()
 
+    def series_has_ended(self) -> None:
+        """From now on files that are still being written are waited for, some seconds in all."""
+        self._patience_s = _FILES_PATIENCE_S
+
     def frame(self, series: int, frame: int) -> EncodedFrame | None:
-        """Return a frame; files that are still being written are waited for, for some seconds of a series in all."""
+        """Return a frame, None when the files do not have it (yet)."""
         while True:
             begun = time.monotonic()
             found = self._ask(series, frame)

@@ -203,7 +203,9 @@ class Keeper:
                 self._sync()
                 self._synced_at = now
             self._degraded.pop("ledger", None)
-        except (sqlite3.Error, OSError, OverflowError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, entries stay and are tried again
+            if not isinstance(error, sqlite3.Error | OSError):
+                _log.exception("ledger not written")
             self._retry_at = now + _RETRY_S
             self._degraded["ledger"] = (
                 f"ledger {ledger_path(self.result)} cannot be written: {error}; {len(self._entries)} entries wait in "

@@ -192,6 +192,24 @@ def event(what: str, detail: str = "") -> Entry:
     return "events", (datetime.now(UTC).isoformat(timespec="milliseconds"), what, detail)
 
 
+def note_event(path: Path, what: str, detail: str) -> None:
+    """Enter something that happened to a finished series, if it has a ledger.
+
+    Raises
+    ------
+    sqlite3.Error
+        When the disk refuses.
+    """
+    if not path.is_file():
+        return
+    base = sqlite3.connect(path, timeout=_BUSY_S)
+    try:
+        base.execute(_INSERTS["events"], event(what, detail)[1])
+        base.commit()
+    finally:
+        base.close()
+
+
 def is_closed(path: Path) -> bool:
     """Whether the result file of a ledger's series was final; a quick look.
 

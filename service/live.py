@@ -410,10 +410,11 @@ class LiveService:
         with self.pipeline.lock:
             if self.pipeline.series is None:
                 raise ValueError("there is no series to try settings on yet")
-            try:
-                return what_if(self.pipeline.series, self.pipeline.settings, cases)
-            except ConfigurationError as error:
-                raise ValueError(str(error)) from None
+            scored, settings = self.pipeline.series.scored(), self.pipeline.settings
+        try:
+            return what_if(scored, settings, cases)
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from None
 
     def request_reconstruction(self, who: str) -> None:
         """Reconstruct from what is there now."""

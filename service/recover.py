@@ -1,5 +1,6 @@
 """Complete a finished result with frames that the wire lost but a file has."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,8 @@ def recover_file(
         series.finish()
         said = "nothing was found, the file is as it was"
         if found:
-            said = write_back(series, state, result, image=image)
+            what = ("recovered", json.dumps({"frames": ranges_of(found), "from": [path.name for path in files]}))
+            said = write_back(series, state, result, what, image=image)
         return Recovered(
             result=result,
             counts={name: count for name, count in series.ledger.counts.items() if count},

@@ -33,6 +33,9 @@ class FrameStore(Protocol):
     def numbers(self) -> Iterable[int]:
         """Return the numbers it knows it has; empty when it cannot say."""
 
+    def series_has_ended(self) -> None:
+        """Take note that whoever writes there will finish now, so that it is worth waiting for."""
+
 
 class Refetcher:
     """Serves `Series.to_fetch` of one series.
@@ -138,6 +141,10 @@ class Refetcher:
         """
         deadline = time.monotonic() + timeout_s
         tried: set[int] = set()
+        for store in self.stores:
+            store.series_has_ended()
+        with self._lock:
+            self.series.judge_again()  # what could not be read before may be there now
         while not give_up() and time.monotonic() < deadline:
             if self.turn():
                 continue

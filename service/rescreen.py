@@ -1,5 +1,6 @@
 """New thresholds on a finished result: verdicts from stored scores, and only frames that flip are read again."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,8 @@ def rescreen_file(
         series.finish()
         after = series.ledger.column("verdict")
         flipped = series.ledger.column("frame")[after != before]
-        said = write_back(series, state, result, image=image)
+        what = ("rescreened", json.dumps({"version": series.version, **changes}, default=str))
+        said = write_back(series, state, result, what, image=image)
         return Rescreened(
             result=result,
             version=series.version,
@@ -94,4 +96,4 @@ def try_out(result: Path, cases: Sequence[Mapping[str, object]]) -> list[WhatIf]
     """
     shelf = open_shelf(result, ())
     series, _ = take_up(result, shelf)
-    return what_if(series, series.settings, cases)
+    return what_if(series.scored(), series.settings, cases)

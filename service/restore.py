@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from processing.frame import Category, EncodedFrame, SeriesHeader
 from processing.snapshot import SumSnapshot
-from service.checkpoint import generation_before, read_newest
+from service.checkpoint import generation_before, read_newest, remove_checkpoints
 from service.config import Settings
 from service.errors import ConfigurationError, UserError
 from service.keeper import CHECKPOINT_SUFFIX, checkpoint_path, ledger_path, valid_of
@@ -80,7 +80,10 @@ class Unfinished:
 
 
 def find_unfinished(folder: Path) -> tuple[list[Unfinished], list[str]]:
-    """Return the series in a folder whose result file is not final, oldest first, and what could not be read."""
+    """Return the series in a folder whose result file is not final, oldest first, and what could not be read.
+
+    Checkpoints of a series whose file is final are of no use any more and are removed.
+    """
     stems = {path.with_suffix("") for path in folder.glob(f"series_*{SUFFIX}")}
     stems |= {path.with_suffix("") for path in folder.glob(f"series_*{CHECKPOINT_SUFFIX}")}
     stems |= {
@@ -104,6 +107,7 @@ def _unfinished(result: Path) -> Unfinished | None:
     ledger = None
     try:
         if is_closed(ledger_path(result)):
+            remove_checkpoints(checkpoint_path(result))
             return None
         ledger = read_ledger(ledger_path(result))
     except FileNotFoundError:

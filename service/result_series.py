@@ -1,5 +1,6 @@
 """A finished result file taken up as a series again, and written back whole."""
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from service.errors import UserError
 from service.frame_stores import SpoolStore, spool_stem
 from service.imaging import ImagingError, ImagingResult, run_imaging
 from service.keeper import ledger_path
-from service.ledger_file import is_closed
+from service.ledger_file import is_closed, note_event
 from service.office import Folder, imaging_job, series_file
 from service.restore import SeriesState, restored, state_of_result
 from service.series import Series
@@ -83,8 +84,13 @@ def take_up(result: Path, shelf: Shelf) -> tuple[Series, SeriesState]:
     return series, state
 
 
-def write_back(series: Series, state: SeriesState, result: Path, *, image: bool) -> str:
+def write_back(series: Series, state: SeriesState, result: Path, what: tuple[str, str], *, image: bool) -> str:
     """Write the result file anew under its name; return what became of the image.
+
+    Parameters
+    ----------
+    what : tuple of str
+        What was done and with which settings or files, for the ledger.
 
     Raises
     ------
@@ -101,6 +107,8 @@ def write_back(series: Series, state: SeriesState, result: Path, *, image: bool)
         write_series_file(result, content)
     except OSError as error:
         raise UserError(f"result {result} cannot be written: {error.strerror}; the old file is as it was") from None
+    with contextlib.suppress(sqlite3.Error):  # the result itself tells it too
+        note_event(ledger_path(result), *what)
     return said
 
 

@@ -97,7 +97,8 @@ class Safety:
     def _kept(self, kept: Kept) -> None:
         self._given.discard(kept.frame)
         self._spooled.kept(kept.frame)
-        self.keeper.kept(kept.frame, kept.file, kept.offset, kept.size)
+        if self._settings.recovery.enabled:
+            self.keeper.kept(kept.frame, kept.file, kept.offset, kept.size)
 
     def _not_kept(self, frame: int) -> None:
         self._spooled.dropped(frame)

@@ -30,6 +30,23 @@ class SettingsVersion:
     from_frame: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """The frames that can be judged: their numbers, verdicts and scores; shape (n,) each."""
+
+    frame: NDArray[np.uint32]
+    verdict: NDArray[np.uint8]
+    total: NDArray[np.uint64]
+    chi2: NDArray[np.float64]
+    dof: NDArray[np.int64]
+
+    def verdicts_under(self, settings: Settings) -> NDArray[np.uint8]:
+        """Return what other settings would make of them, shape (n,)."""
+        screen = screen_settings(settings)
+        reference = reference_total(self.total, self.chi2, self.dof, screen) if self.frame.size else None
+        return judge(self.total, self.chi2, self.dof, reference, screen)
+
+
 class Journal(Protocol):
     """Is told everything that changes the books, under the lock of the series; must be quick."""
 
@@ -311,11 +328,10 @@ class Series:
     def _verdicts(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         return judge(*self._scores(rows), self.reference, self._screen)
 
-    def verdicts_under(self, settings: Settings) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-        """Return which rows can be judged and what other settings would make of them; nothing changes."""
-        rows, screen = self._judgeable(), screen_settings(settings)
-        reference = reference_total(*self._scores(rows), screen) if rows.size else None
-        return rows, judge(*self._scores(rows), reference, screen)
+    def scored(self) -> Scored:
+        """Return a copy of all that verdicts follow from, to be looked at without the lock."""
+        rows = self._judgeable()
+        return Scored(**{name: self.ledger.column(name)[rows] for name in ("frame", "verdict", "total", "chi2", "dof")})
 
     def _is_marginal(self, row: int) -> bool:
         """Whether a shift of the reference by a third, or of chi^2 by a fifth, could flip the verdict."""

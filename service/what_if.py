@@ -6,7 +6,7 @@ from processing.frame import CATEGORY_NAMES
 from service.config import Settings
 from service.errors import ConfigurationError
 from service.ranges import ranges_of
-from service.series import Series
+from service.series import Scored
 from service.status import WhatIf
 
 MOST_CASES = 50
@@ -27,13 +27,13 @@ def check_changeable(changes: Mapping[str, object]) -> None:
             )
 
 
-def what_if(series: Series, settings: Settings, cases: Sequence[Mapping[str, object]]) -> list[WhatIf]:
+def what_if(scored: Scored, settings: Settings, cases: Sequence[Mapping[str, object]]) -> list[WhatIf]:
     """Derive the verdicts for several sets of settings from the stored scores.
 
     Parameters
     ----------
-    series : Series
-        Nothing in it changes.
+    scored : Scored
+        From the series, which is not touched.
     settings : Settings
         To which each case is a change.
     cases : sequence of dict
@@ -49,8 +49,8 @@ def what_if(series: Series, settings: Settings, cases: Sequence[Mapping[str, obj
     found = []
     for changes in cases:
         check_changeable(changes)
-        rows, verdicts = series.verdicts_under(settings.changed(changes))
-        flips = rows[series.ledger.column("verdict")[rows] != verdicts]
+        verdicts = scored.verdicts_under(settings.changed(changes))
+        flips = scored.frame[scored.verdict != verdicts]
         found.append(
             WhatIf(
                 changes=dict(changes),
@@ -60,7 +60,7 @@ def what_if(series: Series, settings: Settings, cases: Sequence[Mapping[str, obj
                     if (count := int((verdicts == number).sum()))
                 },
                 flips=int(flips.size),
-                frames=ranges_of(series.ledger.column("frame")[flips]),
+                frames=ranges_of(flips),
             )
         )
     return found

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
+import time
 
 import h5py
 import numpy as np
@@ -100,6 +102,10 @@ def test_there_and_back_is_where_it_was(finished):
     after = content(result)
     for name, array in before.items():
         np.testing.assert_array_equal(array, after[name])
+    with sqlite3.connect(result.with_suffix(".ledger")) as base:
+        told = [json.loads(text) for (text,) in base.execute("SELECT detail FROM events WHERE what = 'rescreened'")]
+    base.close()
+    assert [one["version"] for one in told] == [2, 3, 4, 5, 6, 7]
     with h5py.File(result) as file:
         versions = json.loads(file["entry/process/settings_versions"][()])
     assert [one["version"] for one in versions] == [1, 2, 3, 4, 5, 6, 7]
@@ -264,3 +270,32 @@ def test_a_service_that_knows_the_detectors_files_completes_itself(bench_of, sca
     assert status.counts.received == 30
     bench.stop()
     assert_same(bench.folder / "series_3.nxs", tmp_path / "whole" / "series_3.nxs")
+
+
+def test_verdicts_that_could_not_flip_do_so_when_the_detectors_files_are_there(bench_of, scan, tmp_path):
+    frames = scan(40, seed=9)
+    whole = bench_of(spool__enabled=True)
+    whole.folder = tmp_path / "whole"
+    whole.start()
+    whole.open(frames)
+    whole.send(frames, range(40))
+    whole.end()
+    whole.wait_ended()
+    whole.stop()
+    away = tmp_path / "away"
+    bench = bench_of(spool__detector_files=str(away / "series_$id_spool_master.h5"))
+    service = bench.start()
+    bench.open(frames)
+    bench.send(frames, range(40))
+    bench.wait_received(40)
+    service.pipeline.series._hold.clear()
+    begun = time.monotonic()
+    service.change_settings({"screening.chi2_ratio_max": 4.0}, "test")
+    status = bench.wait(lambda status: status.unresolved and not status.fetching)
+    assert time.monotonic() - begun < 5  # files that are not there yet are not waited for while frames come
+    (tmp_path / "whole").rename(away)
+    bench.end()
+    status = bench.wait_ended()
+    assert status.state == "complete"
+    assert not status.unresolved
+    frames.assert_exact(status.result)
