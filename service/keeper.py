@@ -171,6 +171,10 @@ class Keeper:
         """Take how many frames are meant to come."""
         self._entries.append(event("expected", str(frames)))
 
+    def proved(self) -> None:
+        """Take that the sender's hashes are digests."""
+        self._entries.append(event("hashes are digests"))
+
     def kept(self, frame: int, file: str, offset: int, size: int) -> None:
         """Take where the bytes of a frame are."""
         self._entries.append(("kept", (frame, file, offset, size)))

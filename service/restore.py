@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from processing.frame import Category, EncodedFrame, SeriesHeader
 from processing.snapshot import SumSnapshot
 from service.checkpoint import generation_before, read_newest, remove_checkpoints
+from service.claim import Claim
 from service.config import Settings
 from service.errors import ConfigurationError, UserError
 from service.keeper import CHECKPOINT_SUFFIX, checkpoint_path, ledger_path, valid_of
@@ -70,9 +71,12 @@ class Unfinished:
         Whether only its file was still to be made.
     remarks : list of str
         What could not be used, one sentence each.
+    claim : Claim
+        The right to go on with it.
     """
 
     result: Path
+    claim: Claim
     state: SeriesState
     ledger: LedgerContent | None
     ended: bool
@@ -82,6 +86,7 @@ class Unfinished:
 def find_unfinished(folder: Path) -> tuple[list[Unfinished], list[str]]:
     """Return the series in a folder whose result file is not final, oldest first, and what could not be read.
 
+    Series that another running service writes are left alone.
     Checkpoints of a series whose file is final are of no use any more and are removed.
     """
     stems = {path.with_suffix("") for path in folder.glob(f"series_*{SUFFIX}")}
@@ -91,18 +96,21 @@ def find_unfinished(folder: Path) -> tuple[list[Unfinished], list[str]]:
     }
     found, troubles = [], []
     for stem in stems:
-        result = stem.with_suffix(".nxs")
+        result, claim = stem.with_suffix(".nxs"), None
         try:
-            one = _unfinished(result)
+            claim = Claim.take(result)
+            one = None if claim is None else _unfinished(result, claim)
         except (sqlite3.Error, OSError, ValueError, KeyError, UserError) as error:
             troubles.append(f"series of {result} cannot be taken up again: {type(error).__name__}: {error}")
-            continue
+            one = None
         if one is not None:
             found.append(one)
+        elif claim is not None:
+            claim.give_back()
     return sorted(found, key=lambda one: one.state.started), troubles
 
 
-def _unfinished(result: Path) -> Unfinished | None:
+def _unfinished(result: Path, claim: Claim) -> Unfinished | None:
     remarks: list[str] = []
     ledger = None
     try:
@@ -123,9 +131,8 @@ def _unfinished(result: Path) -> Unfinished | None:
         state = _state_of_ledger(ledger)
     else:
         return None
-    return Unfinished(
-        result=result, state=state, ledger=ledger, ended=ledger is not None and ledger.ended, remarks=remarks
-    )
+    ended = ledger is not None and ledger.ended
+    return Unfinished(result=result, claim=claim, state=state, ledger=ledger, ended=ended, remarks=remarks)
 
 
 def _state_of_checkpoint(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> SeriesState:
@@ -281,6 +288,7 @@ def restored(
     series = Series(state.header, now, fetch=fetch)
     series.versions = entries or series.versions
     series.elsewhere = elsewhere
+    series.hashes_proven = ledger is not None and ledger.hashes_proven
     series.expected = ledger.expected if ledger is not None and ledger.expected is not None else state.expected
     for running, part in ((series.accepted, state.accepted), (series.background, state.background)):
         if running is not None and part is not None and part.frames:

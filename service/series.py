@@ -65,6 +65,9 @@ class Journal(Protocol):
     def expects(self, frames: int) -> None:
         """Say how many frames are meant to come."""
 
+    def proved(self) -> None:
+        """Say that the sender's hashes are digests."""
+
 
 def screen_settings(settings: Settings) -> ScreenSettings:
     """Return the screening section as the processing takes it."""
@@ -105,6 +108,8 @@ class Series:
         Whether no more frames are expected; whether its result file is final.
     interrupted : bool
         Whether it was only ended because the service ends.
+    hashes_proven : bool
+        Whether a hash of its messages has matched its blob, so that a mismatch means damage.
     not_from_socket : int
         Booked frames that this process did not receive: restored, or fetched from files.
     """
@@ -133,6 +138,7 @@ class Series:
         self.ended = False
         self.concluded = False
         self.interrupted = False
+        self.hashes_proven = False
         self._user_mask = user_mask
         self._fetch = fetch
         self._hold = Hold(0 if fetch else int(settings.screening.hold_mib * 2**20))
@@ -269,6 +275,12 @@ class Series:
         corrupt = self.ledger.column("verdict") == Category.CORRUPT
         numbers = set(self.ledger.column("frame")[corrupt].tolist())
         return sorted(number for number in numbers if not self.already_has(number))
+
+    def prove_hashes(self) -> None:
+        """Take note that the sender's hashes are digests of its blobs."""
+        self.hashes_proven = True
+        if self.journal is not None:
+            self.journal.proved()
 
     def note_point(self, note: PointNote) -> None:
         """Join a scan point to a frame; a void one leaves the sum."""
