@@ -108,6 +108,8 @@ def run_live(settings: Settings, *, once: bool, as_json: bool, with_parent: bool
         for publisher in (web, pvs):
             if publisher is not None:
                 publisher.stop()
+        for claim in claims:
+            claim.give_back()
         end_audit()
     if as_json:
         print(status.model_dump_json(), flush=True)
