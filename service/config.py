@@ -71,7 +71,9 @@ class Screening(_Section):
     ring_outer_px: float = Field(31.2, gt=0, le=10_000)
     reference_total: float | None = Field(None, gt=0, description="total of a good frame; default: found")
     settle_frames: int = Field(5, ge=1, le=10_000, description="frames before the first, provisional verdicts")
-    hold_mib: float = Field(256.0, ge=1, description="memory for compressed frames whose verdict may still flip")
+    hold_mib: float = Field(
+        256.0, ge=1, description="memory for compressed frames whose verdict may still flip, at most 1000"
+    )
 
     @model_validator(mode="after")
     def _ring(self) -> "Screening":

@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from processing.snapshot import freeze
+from service import free_memory
 from service.books import ErrorLog
 from service.imaging import ImagingError, ImagingJob, ImagingResult, run_imaging
 from service.imaging_window import imaging_window
@@ -249,6 +250,7 @@ class Office:
             self._fresh = True
         elif len(folder.series.ledger) > folder.durable_through:
             self.save(folder)
+            free_memory.give_back()
             self._fresh = False
 
     def _pause_s(self) -> float:
