@@ -126,7 +126,7 @@ class Series:
         self.settings = settings
         self._screen = screen_settings(settings)
         self.versions = [SettingsVersion(version=1, settings=settings, from_frame=0)]
-        self.ledger = Ledger()
+        self.ledger = Ledger(header.images)
         self.expected: int | None = None
         self.unresolved: set[int] = set()
         self.to_fetch: dict[int, Category] = {}
