@@ -26,6 +26,8 @@ _PHASE_NAMES = (
     "best_fraction",
     "beta",
     "support_margin",
+    "support",
+    "support_threshold",
     "start",
     "seed",
     "object_diameter_m",
