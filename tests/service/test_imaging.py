@@ -1,6 +1,7 @@
 """The child process: an image from sums, a sentence instead of one, and never a wait without end."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,6 +71,41 @@ def test_a_sum_becomes_an_image_with_its_figures(tmp_path):
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
 
 
+def halo():
+    """A sum of air and membrane alone."""
+    rows, cols = np.indices((SIDE, SIDE))
+    expected = 3e4 * np.exp(-np.hypot(rows - CENTER[0], cols - CENTER[1]) / 12)
+    data = np.random.default_rng(4).poisson(expected).astype(np.uint64)
+    return SumSnapshot(data=data, excluded=np.zeros((SIDE, SIDE), np.uint32), frames=300)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "changes", "words"),
+    [
+        (sums(), {"object_diameter_m": 0.7 * 55e-9}, "must agree with the pattern, which shows 5"),
+        (sums(), {"object_diameter_m": 1.5 * 55e-9}, "must agree with the pattern, which shows 5"),
+        (sums(), {"central_px": 90.6}, "removed centre must be at most 4 speckles wide, got 6."),
+        (halo(), {}, "must go up and down as that of a particle does, got a smooth one"),
+        (halo(), {"object_diameter_m": None}, "must go up and down as that of a particle does, got a smooth one"),
+    ],
+)
+def test_an_image_that_may_be_wrong_is_marked(tmp_path, accepted, changes, words):
+    """With seeds and iterations enough that nothing else would have to be said of them."""
+    more = {"seeds": 32, "iterations": 700} | changes
+    settings = {f"reconstruction.{name}": value for name, value in more.items()}
+    result = run_imaging(job(accepted, **settings), tmp_path, 100, lambda: False)
+    assert result.figures["confidence"] == "low"
+    assert any(words in warning for warning in result.warnings)
+
+
+@pytest.mark.parametrize("name", ["raar", "dm"])
+def test_algorithm_and_support_reach_the_child(tmp_path, name):
+    changes = {"reconstruction.algorithm": name, "reconstruction.support": "shrinkwrap"}
+    result = run_imaging(job(sums(), **changes), tmp_path, 100, lambda: False)
+    assert (result.settings["algorithm"], result.settings["support"]) == (name, "shrinkwrap")
+    assert result.image.any()
+
+
 def test_the_same_job_gives_the_same_image(tmp_path):
     first, second = (run_imaging(job(sums()), tmp_path, 100, lambda: False) for _ in range(2))
     np.testing.assert_array_equal(first.image, second.image)
@@ -79,6 +115,7 @@ def test_the_same_job_gives_the_same_image(tmp_path):
     ("accepted", "changes", "words"),
     [
         (EMPTY, {}, "must hold at least 1 frame, got 0"),
+        (replace(EMPTY, frames=9), {}, "must hold counts on valid pixels, got none"),
         (sums(), {"reconstruction.width_px": 193}, "width must be an odd multiple"),
     ],
 )
