@@ -121,6 +121,9 @@ class Reconstruction(_Section):
     memory_mib: int = Field(4096, ge=256, le=1 << 20, description="the most memory a reconstruction may take")
     retries: int = Field(2, ge=0, le=10, description="how often one that crashed or ran out of memory is tried again")
     object_diameter_m: float | None = Field(None, gt=0, description="expected outer diameter; default: estimated")
+    wanted_resolution_m: float | None = Field(
+        None, gt=0, description="half-period for which the frames still needed are forecast; default: no forecast"
+    )
     width_px: int | None = Field(None, ge=15, description="unbinned width used about the centre; default: automatic")
     binning: int = Field(3, ge=1, le=31, description="odd; the paper's 3 x 3")
     reduction: int | None = Field(None, ge=1, le=63, description="further odd binning; default: automatic")

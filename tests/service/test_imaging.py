@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 import zmq
@@ -216,6 +217,60 @@ def test_a_refusal_is_not_tried_again(child, tmp_path):
     with pytest.raises(ImagingError, match="must hold at least 1 frame"):
         run_imaging(job(EMPTY), tmp_path, 100, lambda: False)
     assert tries() == 1
+
+
+def test_the_status_forecasts_the_frames_still_needed_and_the_result_holds_the_signal_to_noise(
+    tmp_path, wire, wait_until
+):
+    shape = (SIDE, SIDE)
+    settings = Settings().changed(
+        {
+            "stream.bind": "tcp://127.0.0.1:*",
+            "output.directory": tmp_path / "out",
+            "screening.enabled": False,
+            "detector.wavelength_m": WAVELENGTH_M,
+            "detector.distance_m": DISTANCE_M,
+            "detector.pixel_size_m": PIXEL_M,
+            "detector.beam_center_y": CENTER[0],
+            "detector.beam_center_x": CENTER[1],
+            "reconstruction.at_frames": (20,),
+            "reconstruction.width_px": SIDE,
+            "reconstruction.reduction": 1,
+            "reconstruction.central_px": 30.0,
+            "reconstruction.background": "none",
+            "reconstruction.object_diameter_m": 55e-9,
+            "reconstruction.seeds": 10,
+            "reconstruction.iterations": 60,
+            "reconstruction.wanted_resolution_m": 8e-9,
+        }
+    )
+    service, context = LiveService(settings), zmq.Context()
+    service.start()
+    socket = context.socket(zmq.PUSH)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.connect(service.receiver.endpoint)
+    mean = sums().data / 30_000
+    rng = np.random.default_rng(1)
+    try:
+        socket.send_multipart(wire.header(3, shape, ntrigger=20))
+        for number in range(20):
+            socket.send_multipart(wire.image(rng.poisson(mean).astype(np.uint16), 3, number))
+        socket.send_multipart(wire.end(3))
+        wait_until(lambda: service.status().state == "complete", 60)
+        forecast = service.status().forecast
+        assert forecast.frames == 20
+        assert forecast.wanted_resolution_m == 8e-9
+        assert forecast.resolution_m > 3.9e-9
+        assert forecast.frames_needed is None or forecast.frames_missing == max(0, forecast.frames_needed - 20)
+        with h5py.File(service.status().result) as file:
+            group = file["entry/snr"]
+            assert group.attrs["frames"] == 20
+            assert group["snr"].shape == group["q"].shape == group["correlation"].shape == (33,)
+            assert np.nanmax(group["snr"]) > 3
+    finally:
+        socket.close()
+        context.term()
+        service.stop()
 
 
 STAND_IN = """
