@@ -218,6 +218,39 @@ def hollow_shell(
     )
 
 
+def hard_sphere_structure(q_per_m: ArrayLike, diameter_m: float, packing: float) -> NDArray[np.float64]:
+    """Structure factor of hard spheres, Percus-Yevick closure.
+
+    1 / S(q) = 1 + 24 eta / x^6 (a x^3 (sin x - x cos x) + b x^2 (2 x sin x - (x^2 - 2) cos x - 2)
+    + eta a / 2 ((4 x^3 - 24 x) sin x - (x^4 - 12 x^2 + 24) cos x + 24)), x = q D, with
+    a = (1 + 2 eta)^2 / (1 - eta)^4 and b = -6 eta (1 + eta / 2)^2 / (1 - eta)^4
+    (Ashcroft & Lekner, 1966, doi:10.1103/PhysRev.145.83; Kinning & Thomas, 1984).
+
+    Parameters
+    ----------
+    q_per_m : array_like
+        Length of the scattering vector in 1/m, any shape.
+    diameter_m : float
+        Distance in m to which two particles can come near.
+    packing : float
+        Part eta of space that they fill, 0 to 0.6; 0 gives 1 everywhere.
+
+    Returns
+    -------
+    ndarray of float64
+        S(q), of the shape of `q_per_m`.
+    """
+    # Below x = 0.1 the sums cancel to the last digit; S has long been flat there.
+    x = np.maximum(np.asarray(q_per_m, dtype=np.float64) * diameter_m, 0.1)
+    sine, cosine = np.sin(x), np.cos(x)
+    a = (1.0 + 2.0 * packing) ** 2 / (1.0 - packing) ** 4
+    b = -6.0 * packing * (1.0 + 0.5 * packing) ** 2 / (1.0 - packing) ** 4
+    first = a * x**3 * (sine - x * cosine)
+    second = b * x**2 * (2.0 * x * sine - (x**2 - 2.0) * cosine - 2.0)
+    third = 0.5 * packing * a * ((4.0 * x**3 - 24.0 * x) * sine - (x**4 - 12.0 * x**2 + 24.0) * cosine + 24.0)
+    return 1.0 / (1.0 + 24.0 * packing / x**6 * (first + second + third))
+
+
 def electron_density_per_m3(
     formula: dict[str, int], *, density_g_per_cm3: float, photon_energy_ev: float = PHOTON_ENERGY_EV
 ) -> float:

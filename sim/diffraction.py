@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from processing.models import hard_sphere_structure
 from sim.detector import PIXEL_M, Geometry, pixels
 from sim.sample import CLASSICAL_ELECTRON_RADIUS_M, WAVELENGTH_M, Experiment
 
@@ -51,8 +52,16 @@ class Maps:
     streak_per_s: float
 
 
-def expected(geometry: Geometry, experiment: Experiment) -> Maps:
-    """Maps of one experiment on one detector."""
+def expected(geometry: Geometry, experiment: Experiment, packing: float = 0.0) -> Maps:
+    """Maps of one experiment on one detector.
+
+    Parameters
+    ----------
+    geometry, experiment
+        Detector and sample.
+    packing
+        Part of space that the particles fill; multiplies their pattern with the structure factor of hard spheres.
+    """
     signal = np.empty(geometry.shape, np.float32)
     halo = np.empty(geometry.shape, np.float32)
     stop = np.empty(geometry.shape, np.bool_)
@@ -60,7 +69,8 @@ def expected(geometry: Geometry, experiment: Experiment) -> Maps:
     for first in range(0, geometry.shape[0], _BAND_ROWS):  # in bands: the temporaries of 16M pixels would be gigabytes
         band = slice(first, min(first + _BAND_ROWS, geometry.shape[0]))
         radius_m = PIXEL_M * _radius_px(geometry, band, geometry.true_row, geometry.true_col)
-        signal[band] = signal_per_s(radius_m, distance_m, experiment)
+        structure = hard_sphere_structure(_q_per_m(radius_m, distance_m), experiment.model.outer_diameter_m, packing)
+        signal[band] = signal_per_s(radius_m, distance_m, experiment) * structure
         halo[band] = (1.0 + (_q_per_m(radius_m, distance_m) / (experiment.halo_q_per_nm * 1e9)) ** 2) ** -HALO_POWER
         stop[band] = _radius_px(geometry, band, geometry.stop_row, geometry.stop_col) < STOP_RADIUS_PX
     seen = (pixels(geometry.name).mask == 0) & ~stop

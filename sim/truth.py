@@ -134,6 +134,7 @@ class TruthRecorder:
             "detector": self._settings.detector,
             "sample": self._settings.sample,
             "seed": self._settings.seed,
+            "packing": self._settings.packing,
             "shape": list(geometry.shape),
             "beam_center": {
                 "true_row": geometry.true_row,
@@ -221,7 +222,12 @@ class _Redraw:
         for entry in entries:
             if self._source is None:
                 books = self._books
-                settings = SimSettings(detector=books["detector"], sample=books["sample"], seed=books["seed"])
+                settings = SimSettings(
+                    detector=books["detector"],
+                    sample=books["sample"],
+                    seed=books["seed"],
+                    packing=books.get("packing", 0.0),
+                )
                 self._source = FrameSource(settings)
             exposure = Exposure(
                 series=self._books["series"],
