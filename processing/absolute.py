@@ -35,7 +35,7 @@ class Diagonal:
 
     @property
     def deviation(self) -> NDArray[np.float64]:
-        """measured / predicted - 1 of the clear segments."""
+        """Measured over predicted, minus 1, of the clear segments."""
         return self.measured[self.clear] / self.predicted[self.clear] - 1.0
 
     @property

@@ -1,4 +1,4 @@
-"""How much of a silicon edge in the beam the screening notices: a curve, since there is no one threshold (science.md 6).
+"""How much of a silicon edge in the beam the screening notices: a curve, for there is no one threshold (science.md 6).
 
 A frame taken with part of the beam on silicon has lost light and gained a streak; below some part neither can be told
 from an ordinary frame, and the frame does as little harm.

@@ -100,7 +100,9 @@ def _books_row(entry: h5py.Group, books: dict[str, Any]) -> Row:
     return Row(what="frames received / sent", ours=f"{received} / {sent}", wanted="equal", reached=received == sent)
 
 
-def confusion_of(entry: h5py.Group, books: dict[str, Any]) -> tuple[dict[tuple[str, str], int], Counter[tuple[str, str]]]:
+def confusion_of(
+    entry: h5py.Group, books: dict[str, Any]
+) -> tuple[dict[tuple[str, str], int], Counter[tuple[str, str]]]:
     """Count (label, verdict) of all frames, and of those whose label is clear (no graded edge).
 
     Parameters

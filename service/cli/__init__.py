@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from service.cli import demo, live, reconstruct, recover, reproduce, reprocess, rescreen, scan, shell, sim
+from service.cli import demo, live, reconstruct, recover, reprocess, reproduce, rescreen, scan, shell, sim
 from service.errors import UserError
 
 app = typer.Typer(

@@ -12,8 +12,6 @@ from service.cli.simulation import check_simulation
 from service.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from service.reproduce.run import Outcome
 
 _PLAIN_EVERY = 0.1
@@ -80,7 +78,9 @@ def _before(folder: Path, sample: str) -> list[Any]:
 
     places = sorted(folder.glob("data_set_*"), key=lambda place: (len(place.name), place.name))
     if not places:
-        raise UsageError(f"--again must be the folder of a run of xedm reproduce, got none of its data sets in {folder}")
+        raise UsageError(
+            f"--again must be the folder of a run of xedm reproduce, got none of its data sets in {folder}"
+        )
     found = [acquired_before(place) for place in places]
     if any(one.order.run.sample != sample for one in found):
         raise UsageError(f"--again must be a run of {sample}, got one of {found[0].order.run.sample}")
@@ -136,19 +136,33 @@ class _Teller:
         if self.as_json:
             self._line(event="table", folder=str(outcome.folder), seconds_in_all=round(seconds, 1), **outcome.facts)
             return
+        if self.console.is_terminal:
+            self._rich(outcome)
+        else:
+            self.console.print(outcome.text, soft_wrap=True, markup=False)
+        where = f"Table, figures and result files: {outcome.folder} ({seconds:.0f} s in all)"
+        self.console.print(where, soft_wrap=True)
+
+    def _rich(self, outcome: "Outcome") -> None:
         from rich.table import Table
 
         table = Table(title="Paper and ours", title_justify="left")
-        for name, side in (("", "left"), ("paper", "right"), ("ours", "right"), ("wanted", "left"), ("reached?", "left")):
+        for name, side in (
+            ("", "left"),
+            ("paper", "right"),
+            ("ours", "right"),
+            ("wanted", "left"),
+            ("reached?", "left"),
+        ):
             table.add_column(name, justify="right" if side == "right" else "left")
         for row in outcome.rows:
-            table.add_row(
-                row.what, row.paper, row.ours, row.wanted, {True: "yes", False: "NO", None: ""}[row.reached]
-            )
+            table.add_row(row.what, row.paper, row.ours, row.wanted, {True: "yes", False: "NO", None: ""}[row.reached])
         self.console.print(table)
         for note in outcome.notes:
             self.console.print(f"- {note}", soft_wrap=True)
-        self.console.print(f"Table, figures and result files: {outcome.folder} ({seconds:.0f} s in all)", soft_wrap=True)
+        self.console.print(
+            f"Table, figures and result files: {outcome.folder} ({seconds:.0f} s in all)", soft_wrap=True
+        )
 
     def _line(self, **facts: Any) -> None:
         sys.stdout.write(json.dumps(facts) + "\n")

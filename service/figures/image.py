@@ -22,7 +22,7 @@ class ImagePanels:
     q_edge_per_nm : float
         Vector at the middle of their edges.
     image, model : ndarray of float64, shape (m, m)
-        Image laid on the model, and the model; electrons per nm^2.
+        Image laid on the model, and the model; 10^3 electrons per nm^2.
     pixel_nm : float
         Their pixel.
     bar_nm : float
@@ -49,16 +49,14 @@ def draw_image(path: Path, panels: ImagePanels) -> Path:
     patterns = (("a", "measured amplitude", panels.amplitude), ("d", "model, equation (1)", panels.predicted))
     for place, (name, title, data) in zip((1, 4), patterns, strict=True):
         axes = figure.add_subplot(2, 3, place)
-        log_map(
-            axes, data, label="√(counts / pixel)", half=panels.q_edge_per_nm, axis="q (1/nm)", limits=limits
-        )
+        log_map(axes, data, label="√(counts / pixel)", half=panels.q_edge_per_nm, axis="q (1/nm)", limits=limits)
         letter(axes, name, title)
     top = 1.05 * float(max(panels.image.max(), panels.model.max()))
     images = (("b", "image, guided HIO", panels.image), ("e", "simulated model", panels.model))
     for place, (name, title, data) in zip((2, 5), images, strict=True):
         axes = figure.add_subplot(2, 3, place)
         linear_map(
-            axes, data, label="electrons / nm²", limits=(0.0, top), pixel_nm=panels.pixel_nm, bar_nm=panels.bar_nm
+            axes, data, label="10³ electrons / nm²", limits=(0.0, top), pixel_nm=panels.pixel_nm, bar_nm=panels.bar_nm
         )
         letter(axes, name, f"{title}, {panels.pixel_nm:.2f} nm a pixel")
     for place, name, axis in ((3, "c", 0), (6, "f", 1)):
@@ -73,7 +71,7 @@ def _profiles(axes: Axes, panels: ImagePanels, axis: int) -> None:
     axes.plot(place, line_profile(panels.image, axis=axis), "o-", color=MEASURED, markersize=3, label="image")
     axes.plot(place, line_profile(panels.model, axis=axis), "s--", color=MODEL, markersize=3, label="model")
     axes.set_xlabel("distance from the centre (nm)")
-    axes.set_ylabel("electrons / nm²")
+    axes.set_ylabel("10³ electrons / nm²")
     title = None
     if panels.widths_nm is not None:
         title = f"ring at half height:\nimage {panels.widths_nm[0]:.2f} nm, model {panels.widths_nm[1]:.2f} nm"

@@ -32,9 +32,7 @@ class Curve:
     guided: bool = False
 
 
-def draw_profile(
-    path: Path, profile: Diagonal, curves: Sequence[Curve], resolution_m: float, pixel_m: float
-) -> Path:
+def draw_profile(path: Path, profile: Diagonal, curves: Sequence[Curve], resolution_m: float, pixel_m: float) -> Path:
     """Draw measured and predicted counts without a free scale, their ratio, and the transfer functions.
 
     Parameters
@@ -104,9 +102,7 @@ def _transfer(axes: Axes, curves: Sequence[Curve], resolution_m: float, pixel_m:
     axes.annotate("edge", (edge, 1.12), ha="right", rotation=90, va="top", color="0.4")
     if np.isfinite(resolution_m):
         axes.axvline(1e-9 * np.pi / resolution_m, color="0.3", linewidth=0.8)
-        axes.annotate(
-            f"{1e9 * resolution_m:.2f} nm ", (1e-9 * np.pi / resolution_m, 0.05), ha="right", color="0.3"
-        )
+        axes.annotate(f"{1e9 * resolution_m:.2f} nm ", (1e-9 * np.pi / resolution_m, 0.05), ha="right", color="0.3")
     axes.set_ylim(0.0, 1.15)
     axes.set_xlim(left=0.0)
     axes.set_xlabel("q (1/nm); half-period is π / q")

@@ -44,7 +44,9 @@ def draw_cascade(
     _dots(above, frame, total / reference_total, verdict)
     for name, text in (("intensity_ratio_min", "low intensity below"), ("background_ratio_max", "background below")):
         above.axhline(cuts[name], color=MEASURED, linewidth=0.8, linestyle="--")
-        above.annotate(f"{text} {cuts[name]:g}", (1.0, cuts[name]), xycoords=("axes fraction", "data"), ha="right", va="bottom")
+        above.annotate(
+            f"{text} {cuts[name]:g}", (1.0, cuts[name]), xycoords=("axes fraction", "data"), ha="right", va="bottom"
+        )
     above.set_ylabel(f"total / reference ({reference_total:.3g} counts)")
     above.set_ylim(bottom=0.0)
     letter(above, "a", "total of every frame")
@@ -61,7 +63,7 @@ def draw_cascade(
     below.set_xlabel("frame")
     below.set_ylabel("χ² / degrees of freedom")
     letter(below, "b", "χ² on the ring next to the beam stop")
-    above.legend(*_legend(above), loc="upper left", ncols=4, markerscale=4, frameon=True)
+    above.legend(loc="upper left", ncols=4, markerscale=4, frameon=True)
     above.set_ylim(top=1.25 * float(np.max(total)) / reference_total)
     _clips(figure.add_subplot(grid[:, 1]), clips)
     return save(figure, path)
@@ -74,11 +76,6 @@ def _dots(axes: Axes, frame: NDArray[np.integer], value: NDArray[np.float64], ve
         label = f"{name.replace('_', ' ')} {int((verdict == name).sum())}"
         axes.scatter(frame[mine], value[mine], s=size, color=colour, linewidths=0, label=label, rasterized=True)
     axes.set_xlim(0, int(frame.max()) + 1)
-
-
-def _legend(axes: Axes) -> tuple[list[object], list[str]]:
-    handles, labels = axes.get_legend_handles_labels()
-    return handles, labels
 
 
 def _clips(axes: Axes, clips: ClipCurve) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import NDArray
 
 DPI = 160
@@ -24,7 +25,8 @@ def new_figure(width_in: float, height_in: float) -> Figure:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write the figure with one size of letters everywhere."""
-    for text in figure.findobj(lambda item: hasattr(item, "set_fontsize") and hasattr(item, "get_text")):
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
         text.set_fontsize(_FONT)
     figure.savefig(path)
     return path

@@ -91,8 +91,8 @@ def _image(path: Path, found: Findings) -> Path:
         amplitude=np.where(prepared.valid, prepared.amplitude, np.nan).astype(np.float64),
         predicted=found.per_electron * np.abs(model.amplitude(found.q_per_m)),
         q_edge_per_nm=1e-9 * np.pi / prepared.pixel_size_m,
-        image=1e-18 * image,
-        model=1e-18 * true,
+        image=1e-21 * image,
+        model=1e-21 * true,
         pixel_nm=1e9 * guided.pixel_size_m,
         bar_nm=_BAR_NM[found.run.sample],
         widths_nm=widths,
@@ -126,5 +126,7 @@ def _streaks(path: Path, found: Findings, seen: NDArray[np.bool_], geometry: Geo
     chi2 = rows["chi2"]
     usual = good[np.argsort(chi2[good])[good.size // 2]]
     chosen = (usual, streak[np.argmin(chi2[streak])], streak[np.argmax(chi2[streak])])
-    frames = [(_sum_of(found, [int(rows["frame"][k])]), float(chi2[k]), int(rows["dof"][k]), str(names[k])) for k in chosen]
+    frames = [
+        (_sum_of(found, [int(rows["frame"][k])]), float(chi2[k]), int(rows["dof"][k]), str(names[k])) for k in chosen
+    ]
     return [draw_streaks(path, frames, seen, geometry)]

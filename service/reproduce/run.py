@@ -2,8 +2,9 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,22 +53,23 @@ def reproduce_run(orders: list[Order], folder: Path, tell: Tell, progress: Progr
     for _, place in places:
         place.mkdir(parents=True)
 
-    def made(order: Order, place: Path) -> Acquired:
-        tell("started", f"data set {order.seed}: {order.frames} frames of {order.run.exposure_s:g} s ...", seed=order.seed)
-        return acquire(order, place, progress)
+    return _measured((_acquired(order, place, tell, progress) for order, place in places), folder, tell)
 
-    return _measured([lambda o=order, p=place: made(o, p) for order, place in places], folder, tell)
+
+def _acquired(order: Order, place: Path, tell: Tell, progress: Progress) -> Acquired:
+    tell("started", f"data set {order.seed}: {order.frames} frames of {order.run.exposure_s:g} s ...", seed=order.seed)
+    return acquire(order, place, progress)
 
 
 def measure_again(data_sets: list[Acquired], folder: Path, tell: Tell) -> Outcome:
     """Validate and draw finished data sets anew."""
-    return _measured([lambda a=acquired: a for acquired in data_sets], folder, tell)
+    return _measured(data_sets, folder, tell)
 
 
-def _measured(sources: list[Callable[[], Acquired]], folder: Path, tell: Tell) -> Outcome:
+def _measured(data_sets: Iterable[Acquired], folder: Path, tell: Tell) -> Outcome:
+    """Measure each data set as soon as it is there."""
     values, sets, seconds = [], [], []
-    for source in sources:
-        acquired = source()
+    for acquired in data_sets:
         seed = acquired.order.seed
         counts = {name: count for name, count in acquired.status["counts"].items() if count}
         tell(
@@ -78,8 +80,8 @@ def _measured(sources: list[Callable[[], Acquired]], folder: Path, tell: Tell) -
             counts=counts,
         )
         begun = time.monotonic()
-        found = validate(acquired, lambda text, seed=seed: tell("working", f"data set {seed}: {text}"))  # type: ignore[misc]
-        tell("working", f"data set {seed}: drawing figures ...")
+        found = validate(acquired, partial(_say_working, tell, seed))
+        _say_working(tell, seed, "drawing figures ...")
         figures = draw(found)
         seconds.append({"acquire": acquired.seconds, "validate": time.monotonic() - begun})
         sets.append(acquired)
@@ -88,11 +90,18 @@ def _measured(sources: list[Callable[[], Acquired]], folder: Path, tell: Tell) -
     return _written(sets, values, seconds, folder)
 
 
+def _say_working(tell: Tell, seed: int, text: str) -> None:
+    tell("working", f"data set {seed}: {text}")
+
+
 def _written(
     sets: list[Acquired], values: list[dict[str, float]], seconds: list[dict[str, float]], folder: Path
 ) -> Outcome:
     order = sets[0].order
-    rows, notes = table_of(order.run, order.packing, values), _notes(sets)
+    rows, notes = (
+        table_of(order.run, order.packing, values),
+        _notes(sets, limited=any(one["prtf_limited"] > 0 for one in values)),
+    )
     facts = {
         "sample": order.run.sample,
         "detector": order.detector,
@@ -110,24 +119,30 @@ def _written(
     return Outcome(folder=folder, rows=rows, notes=notes, facts=facts)
 
 
-def _notes(sets: list[Acquired]) -> list[str]:
+def _notes(sets: list[Acquired], *, limited: bool) -> list[str]:
     """Say under which conditions the numbers hold."""
     order = sets[0].order
     run = order.run
+    seeds = ", ".join(str(one.order.seed) for one in sets)
+    many = "" if len(sets) == 1 else "; median of the data sets, judged by the worst"
+    sent = f"{order.frames} simulated frames of {run.exposure_s:g} s on {order.detector}, each an independent draw"
     notes = [
-        f"{order.frames} simulated frames of {run.exposure_s:g} s on {order.detector}, each an independent draw, sent over "
-        f"the wire to the live service; seed{'s' if len(sets) > 1 else ''} "
-        + ", ".join(str(one.order.seed) for one in sets)
-        + ("" if len(sets) == 1 else "; median of the data sets, judged by the worst"),
-        "the paper compares with electron microscopy and crystallography; these rows compare with the model that was "
-        "simulated",
+        f"{sent}, over the wire to the live service; seed{'s' if len(sets) > 1 else ''} {seeds}{many}",
+        "the paper compares with electron microscopy and crystallography, these rows with the model that was simulated",
     ]
     if order.frames < run.frames:
         notes.append(f"fewer frames than the paper's {run.frames}: photon noise is that of {order.frames}")
     if run.sample == "nv-lp" and order.detector == "eig1m":
         notes.append("at 0.69 m, where eig1m reaches the 1.3 nm that the paper's 16M detector reaches at 2.08 m")
+    between = "" if order.packing else ", and without structure between them (--packing adds it)"
+    notes.append(f"the simulated particles are identical spheres, without the paper's spread of sizes{between}")
     if order.packing:
         notes.append(f"the particles fill {order.packing:g} of space: hard spheres, Percus-Yevick structure factor")
+    if limited:
+        notes.append(
+            "where the transfer function stays above 1/e up to the corner of the array, the half-period of the corner "
+            "is given: the resolution is that or better"
+        )
     if any(one.status["counts"]["accepted"] < run.enough for one in sets):
         notes.append(f"fewer than {run.enough} frames in the sum: scores are shown, none is wanted")
     return notes

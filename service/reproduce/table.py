@@ -134,17 +134,19 @@ def wanted_of(run: PaperRun, packing: float) -> list[Wanted]:
         ),
         Wanted(key="profile_mean", what="the same, all segments together", show=_percent(1)),
     ]
-    if run.sample == "au-sio2":
-        own = _au_sio2(packing)
-    else:
-        own = _nv_lp()
+    own = _au_sio2(packing) if run.sample == "au-sio2" else _nv_lp()
     last = [
         Wanted(key="wrong", what="wrong minimum delivered unmarked, data sets", show=_whole, limit=0),
         Wanted(key="live_s", what="live image, unguided, seconds on one core", show=_number(1, "s"), limit=20.0),
         Wanted(key="guided_s", what="guided HIO 100 x 10 x 300, seconds on one core", show=_number(1, "s"), limit=60.0),
     ]
     rows = [*every, *own, *last]
-    cascade = {"verdict_low_intensity": "5 035", "verdict_streak": "3 070", "verdict_background": "341", "summed": "77 170"}
+    cascade = {
+        "verdict_low_intensity": "5 035",
+        "verdict_streak": "3 070",
+        "verdict_background": "341",
+        "summed": "77 170",
+    }
     papers = cascade if run.sample == "nv-lp" else {"summed": "1 676"}
     return [_changed(row, paper=papers.get(row.key, row.paper), off=dense and row.plain) for row in rows]
 
@@ -159,7 +161,9 @@ def _au_sio2(packing: float) -> list[Wanted]:
     nm = _number(0, "nm")
     ssim, error = {0.0: (0.98, 0.09), 0.3: (0.95, None)}.get(packing, (None, None))
     return [
-        Wanted(key="matrix", what="error matrix, eq. (2), least", show=_percent(1), paper="13 %", limit=0.07, plain=True),
+        Wanted(
+            key="matrix", what="error matrix, eq. (2), least", show=_percent(1), paper="13 %", limit=0.07, plain=True
+        ),
         Wanted(key="matrix_core_nm", what="- its core", show=nm, paper="19 nm", limit=1.0, about=19.0, plain=True),
         Wanted(key="matrix_outer_nm", what="- its shell", show=nm, paper="54 nm", limit=1.0, about=55.0, plain=True),
         Wanted(key="matrix_worst_cell", what="- largest error in the matrix", show=_percent(1)),
@@ -171,7 +175,12 @@ def _au_sio2(packing: float) -> list[Wanted]:
         Wanted(key="live_ssim", what="SSIM, live image", show=_number(4), limit=ssim, smaller=False),
         Wanted(key="live_error", what="model error, live image", show=_number(3), limit=error),
         Wanted(
-            key="prtf_nm", what="PRTF at 1/e, independent runs", show=_number(2, "nm"), paper="3.4 nm", limit=4.0, plain=True
+            key="prtf_nm",
+            what="PRTF at 1/e, independent runs",
+            show=_number(2, "nm"),
+            paper="3.4 nm",
+            limit=4.0,
+            plain=True,
         ),
     ]
 
@@ -186,7 +195,12 @@ def _nv_lp() -> list[Wanted]:
         Wanted(key="shell_width_nm", what="shell, half-maximum width in the image", show=nm, paper="2.6 nm"),
         Wanted(key="shell_width_off_nm", what="- off that of the true image", show=nm, limit=0.4),
         Wanted(
-            key="shell_fit_nm", what="shell, thickness fitted to the amplitudes", show=nm, paper="2.6 nm", limit=0.1, about=2.6
+            key="shell_fit_nm",
+            what="shell, thickness fitted to the amplitudes",
+            show=nm,
+            paper="2.6 nm",
+            limit=0.1,
+            about=2.6,
         ),
         Wanted(key="outer_fit_nm", what="- outer diameter fitted along", show=nm, paper="19 nm"),
         Wanted(key="prtf_nm", what="PRTF at 1/e, independent runs", show=_number(2, "nm"), paper="1.3 nm a pixel"),
@@ -246,7 +260,9 @@ def as_markdown(title: str, notes: Sequence[str], rows: Sequence[TableRow]) -> s
 
 def as_facts(row: TableRow) -> dict[str, Any]:
     """Return a row for JSON; NaN becomes null."""
-    number = {name: None if math.isnan(value) else value for name, value in (("median", row.median), ("worst", row.worst))}
+    number = {
+        name: None if math.isnan(value) else value for name, value in (("median", row.median), ("worst", row.worst))
+    }
     return {
         "key": row.key,
         "what": row.what,

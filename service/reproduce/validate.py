@@ -19,6 +19,7 @@ from processing.metrics import compare_to_model, shell_width_m
 from processing.prepared import Prepared
 from processing.shell_fit import ShellFit, fit_shell
 from processing.speckle import bin_radius
+from processing.transfer import CUTOFF
 from service.config import Settings, parse_pairs
 from service.errors import UserError
 from service.imaging import ImagingResult
@@ -212,9 +213,7 @@ def _facts(acquired: Acquired, sums: Sums, books: dict[str, Any]) -> dict[str, f
     }
 
 
-def _screening(
-    result: Path, books: dict[str, Any]
-) -> tuple[ClipCurve, dict[tuple[str, str], int], dict[str, float]]:
+def _screening(result: Path, books: dict[str, Any]) -> tuple[ClipCurve, dict[tuple[str, str], int], dict[str, float]]:
     """Verdicts against labels."""
     with h5py.File(result) as file:
         confusion, clear = confusion_of(file["entry"], books)
@@ -256,6 +255,7 @@ def _images(run: PaperRun, live: LiveImage, guided: ImagingResult, frames: int) 
         "live_ssim": of_live.ssim,
         "live_error": of_live.error,
         "prtf_nm": 1e9 * live.resolution_m,
+        "prtf_limited": float(np.nanmin(live.prtf) > CUTOFF),
         "wrong": float(unmarked) if frames >= run.enough else math.nan,
     }
 
