@@ -160,9 +160,6 @@ class _Teller:
         self.console.print(table)
         for note in outcome.notes:
             self.console.print(f"- {note}", soft_wrap=True)
-        self.console.print(
-            f"Table, figures and result files: {outcome.folder} ({seconds:.0f} s in all)", soft_wrap=True
-        )
 
     def _line(self, **facts: Any) -> None:
         sys.stdout.write(json.dumps(facts) + "\n")

@@ -99,10 +99,12 @@ def _transfer(axes: Axes, curves: Sequence[Curve], resolution_m: float, pixel_m:
     axes.annotate("1/e", (0.01, CUTOFF + 0.01), xycoords=("axes fraction", "data"), color=MODEL, va="bottom")
     edge = 1e-9 * np.pi / pixel_m
     axes.axvline(edge, color="0.6", linewidth=0.8, linestyle=":")
-    axes.annotate("edge", (edge, 1.12), ha="right", rotation=90, va="top", color="0.4")
+    axes.annotate("edge of the array", (edge, 1.12), ha="right", rotation=90, va="top", color="0.4")
     if np.isfinite(resolution_m):
         axes.axvline(1e-9 * np.pi / resolution_m, color="0.3", linewidth=0.8)
-        axes.annotate(f"{1e9 * resolution_m:.2f} nm ", (1e-9 * np.pi / resolution_m, 0.05), ha="right", color="0.3")
+        limited = np.nanmin(curves[0].prtf) > CUTOFF
+        said = f"above 1/e to the corner, {1e9 * resolution_m:.2f} nm " if limited else f"{1e9 * resolution_m:.2f} nm "
+        axes.annotate(said, (1e-9 * np.pi / resolution_m, 0.2), ha="right", color="0.3")
     axes.set_ylim(0.0, 1.15)
     axes.set_xlim(left=0.0)
     axes.set_xlabel("q (1/nm); half-period is π / q")

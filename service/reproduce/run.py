@@ -26,6 +26,8 @@ class Outcome:
     folder : Path
     rows : list of TableRow
     notes : list of str
+    text : str
+        The table as Markdown.
     facts : dict
         The table as JSON.
     """
@@ -33,6 +35,7 @@ class Outcome:
     folder: Path
     rows: list[TableRow]
     notes: list[str]
+    text: str
     facts: dict[str, Any]
 
     @property
@@ -114,9 +117,10 @@ def _written(
         "seconds": [{name: round(value, 1) for name, value in one.items()} for one in seconds],
     }
     title = f"xedm reproduce {order.run.sample}"
-    (folder / "table.md").write_text(as_markdown(title, notes, rows), encoding="utf-8")
+    text = as_markdown(title, notes, rows)
+    (folder / "table.md").write_text(text, encoding="utf-8")
     (folder / "table.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    return Outcome(folder=folder, rows=rows, notes=notes, facts=facts)
+    return Outcome(folder=folder, rows=rows, notes=notes, text=text, facts=facts)
 
 
 def _notes(sets: list[Acquired], *, limited: bool) -> list[str]:
