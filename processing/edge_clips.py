@@ -55,7 +55,7 @@ def clip_curve(clip: ArrayLike, accepted: ArrayLike, edges: ArrayLike | None = N
         The curve.
     """
     part, taken = np.asarray(clip, dtype=np.float64), np.asarray(accepted, dtype=bool)
-    limits = np.linspace(0.0, 1.0, 11) if edges is None else np.asarray(edges, dtype=np.float64)
+    limits = np.arange(11) / 10 if edges is None else np.asarray(edges, dtype=np.float64)
     some = part > 0.0
     frames, kept = (np.histogram(part[which], limits)[0].astype(np.int64) for which in (some, some & taken))
     return ClipCurve(edges=limits, frames=frames, kept=kept)
