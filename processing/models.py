@@ -6,7 +6,7 @@ around it. Then both its scattering amplitude and its projection are sums over s
 
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,7 @@ PHOTON_ENERGY_EV = 8821.0
 """Photon energy of the paper's experiments (wavelength 0.140556 nm)."""
 
 _AVOGADRO_PER_MOL = 6.02214076e23
+_SIZES = 9  # of each diameter in a spread of sizes
 _SERIES_BELOW = 0.03  # where 3 (sin x - x cos x) / x^3 starts to lose digits and four terms of its series are exact
 
 
@@ -93,6 +94,38 @@ class SampleModel:
         total = np.zeros(q.shape)
         for radius, step in self._spheres():
             total += step * (4.0 / 3.0 * np.pi * radius**3) * _sphere_form(q * radius)
+        return total
+
+    def mean_square(self, q_per_m: ArrayLike, spread_m: float) -> NDArray[np.float64]:
+        """Mean of the squared amplitude over particles of many sizes: what an ensemble without interference shows.
+
+        Every boundary's diameter is Gaussian about its own, independent of the others; Gauss-Hermite quadrature.
+
+        Parameters
+        ----------
+        q_per_m : array_like
+            Length of the scattering vector in 1/m, any shape.
+        spread_m : float
+            Standard deviation of the diameters in m; 0 gives `amplitude` squared.
+
+        Returns
+        -------
+        ndarray of float64
+            Electrons squared, of the shape of `q_per_m`.
+        """
+        q = np.asarray(q_per_m, dtype=np.float64)
+        if spread_m == 0.0:
+            return self.amplitude(q) ** 2
+        nodes, weights = np.polynomial.hermite_e.hermegauss(_SIZES)
+        weights = weights / weights.sum()
+        terms = []
+        for radius, step in self._spheres():
+            radii = radius + 0.5 * spread_m * nodes
+            terms.append([step * (4.0 / 3.0 * np.pi * r**3) * _sphere_form(q * r) for r in radii])
+        total = np.zeros(q.shape)
+        for chosen in product(range(_SIZES), repeat=len(terms)):
+            amplitude = sum((term[k] for term, k in zip(terms, chosen, strict=True)), np.zeros(q.shape))
+            total += np.prod(weights[list(chosen)]) * amplitude**2
         return total
 
     def projection(self, pixel_m: float, n: int, oversample: int = 8) -> NDArray[np.float64]:

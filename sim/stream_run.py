@@ -153,6 +153,7 @@ def parse(arguments: list[str] | None) -> tuple[argparse.Namespace, SimSettings]
     parser.add_argument("--frames", type=int, default=1676)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--packing", type=float, default=0.0, help="part of space that the particles fill, 0 to 0.6")
+    parser.add_argument("--spread-nm", type=float, default=0.0, help="standard deviation of the particles' diameters")
     parser.add_argument("--truth", type=Path, metavar="DIR", help="write what a perfect receiver must find")
     parser.add_argument("--port", type=int, default=0, help="of the stream, 0: a free one")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="threads that draw frames")
@@ -162,7 +163,12 @@ def parse(arguments: list[str] | None) -> tuple[argparse.Namespace, SimSettings]
         parser.error(f"--frames and --workers must be at least 1, got {given.frames} and {given.workers}")
     try:
         settings = SimSettings(
-            detector=given.detector, sample=given.sample, seed=given.seed, packing=given.packing, truth=given.truth
+            detector=given.detector,
+            sample=given.sample,
+            seed=given.seed,
+            packing=given.packing,
+            spread_nm=given.spread_nm,
+            truth=given.truth,
         )
     except ValueError as error:
         parser.error(str(error))

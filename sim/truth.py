@@ -135,6 +135,7 @@ class TruthRecorder:
             "sample": self._settings.sample,
             "seed": self._settings.seed,
             "packing": self._settings.packing,
+            "spread_nm": self._settings.spread_nm,
             "shape": list(geometry.shape),
             "beam_center": {
                 "true_row": geometry.true_row,
@@ -227,6 +228,7 @@ class _Redraw:
                     sample=books["sample"],
                     seed=books["seed"],
                     packing=books.get("packing", 0.0),
+                    spread_nm=books.get("spread_nm", 0.0),
                 )
                 self._source = FrameSource(settings)
             exposure = Exposure(

@@ -26,6 +26,7 @@ def reproduce(
     seed: Annotated[int, typer.Option(help="repeats a run exactly", min=0)] = 0,
     data_sets: Annotated[int, typer.Option(help="so many, with seeds from --seed on", min=1, max=1000)] = 1,
     packing: Annotated[float, typer.Option(help="part of space the particles fill", min=0, max=0.6)] = 0.0,
+    spread_nm: Annotated[float, typer.Option(help="standard deviation of the diameters", min=0, max=3)] = 0.0,
     workers: Annotated[int | None, typer.Option(help="threads that draw frames; default: all cores", min=1)] = None,
     again: Annotated[Path | None, typer.Option(help="folder of such a run: measure and draw it anew")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value for service and image")] = None,
@@ -60,6 +61,7 @@ def reproduce(
                     frames=frames or run.default_frames,
                     seed=seed + number,
                     packing=packing,
+                    spread_nm=spread_nm,
                     workers=workers or os.cpu_count() or 1,
                     settings=tuple(set_ or []),
                 )

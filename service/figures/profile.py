@@ -99,7 +99,7 @@ def _transfer(axes: Axes, curves: Sequence[Curve], resolution_m: float, pixel_m:
     axes.annotate("1/e", (0.01, CUTOFF + 0.01), xycoords=("axes fraction", "data"), color=MODEL, va="bottom")
     edge = 1e-9 * np.pi / pixel_m
     axes.axvline(edge, color="0.6", linewidth=0.8, linestyle=":")
-    axes.annotate("edge of the array", (edge, 1.12), ha="right", rotation=90, va="top", color="0.4")
+    axes.annotate("edge of the array ", (edge, 1.08), ha="right", color="0.4")
     if np.isfinite(resolution_m):
         axes.axvline(1e-9 * np.pi / resolution_m, color="0.3", linewidth=0.8)
         limited = np.nanmin(curves[0].prtf) > CUTOFF

@@ -92,7 +92,7 @@ def _map(name: str) -> Any:
 
 
 def _frame(axes: Axes, image: Any, label: str, axis: str, *, ticks: bool) -> None:
-    axes.figure.colorbar(image, ax=axes, label=label, shrink=0.82, pad=0.02)
+    axes.figure.colorbar(image, ax=axes, label=label, shrink=0.82, pad=0.03)
     if not ticks:
         axes.set_xticks([])
         axes.set_yticks([])

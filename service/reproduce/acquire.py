@@ -33,6 +33,8 @@ class Order:
     seed : int
     packing : float
         Part of space that the particles fill; 0: no structure between them.
+    spread_nm : float
+        Standard deviation of the particles' diameters, nm.
     workers : int
         Threads that draw frames.
     settings : tuple of str
@@ -44,6 +46,7 @@ class Order:
     frames: int
     seed: int
     packing: float = 0.0
+    spread_nm: float = 0.0
     workers: int = 1
     settings: tuple[str, ...] = ()
 
@@ -96,6 +99,7 @@ def acquire(order: Order, folder: Path, progress: Progress) -> Acquired:
     """
     words = ["--detector", order.detector, "--sample", order.run.sample, "--frames", str(order.frames)]
     words += ["--seed", str(order.seed), "--packing", f"{order.packing:g}", "--workers", str(order.workers)]
+    words += ["--spread-nm", f"{order.spread_nm:g}"]
     words += ["--truth", str(folder / "truth"), "--with-parent"]
     sender = start("simulated sender", ["-m", "sim.stream_run", *words], folder / "sender.log", _START_TIMEOUT_S)
     try:
@@ -145,7 +149,9 @@ def _note(acquired: Acquired) -> None:
     """Write what `acquired_before` reads."""
     order = acquired.order
     facts = {
-        "order": {name: getattr(order, name) for name in ("detector", "frames", "seed", "packing", "workers")}
+        "order": {
+            name: getattr(order, name) for name in ("detector", "frames", "seed", "packing", "spread_nm", "workers")
+        }
         | {"run": order.run.sample},
         "settings": list(order.settings),
         "result": acquired.result.name,

@@ -57,14 +57,14 @@ class PaperRun:
         return sample(self.sample)
 
     def photons(
-        self, amplitude: NDArray[np.float64] | float, radius_px: NDArray[np.float64], geometry: Geometry, frames: int
+        self, squared: NDArray[np.float64] | float, radius_px: NDArray[np.float64], geometry: Geometry, frames: int
     ) -> NDArray[np.float64]:
         """Counts a pixel that equation (1) expects in the sum of so many frames.
 
         Parameters
         ----------
-        amplitude : ndarray of float64 or float
-            Of one particle in electrons.
+        squared : ndarray of float64 or float
+            Squared amplitude of one particle in electrons^2.
         radius_px : ndarray of float64
             Distance of the pixels from the beam in pixels.
         geometry : Geometry
@@ -72,7 +72,7 @@ class PaperRun:
         """
         tilt = np.cos(np.arctan(radius_px * (geometry.pixel_m / geometry.distance_m)))
         return thomson_photons(
-            np.asarray(amplitude, dtype=np.float64),
+            np.sqrt(squared),
             particles=self.particles,
             flux_per_m2_s=FLUX_PER_S / (self.beam_um[0] * self.beam_um[1] * 1e-12),
             exposure_s=self.exposure_s * frames,

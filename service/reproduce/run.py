@@ -111,6 +111,7 @@ def _written(
         "frames": order.frames,
         "seeds": [one.order.seed for one in sets],
         "packing": order.packing,
+        "spread_nm": order.spread_nm,
         "passed": all(row.reached is not False for row in rows),
         "rows": [as_facts(row) for row in rows],
         "notes": notes,
@@ -138,8 +139,13 @@ def _notes(sets: list[Acquired], *, limited: bool) -> list[str]:
         notes.append(f"fewer frames than the paper's {run.frames}: photon noise is that of {order.frames}")
     if run.sample == "nv-lp" and order.detector == "eig1m":
         notes.append("at 0.69 m, where eig1m reaches the 1.3 nm that the paper's 16M detector reaches at 2.08 m")
-    between = "" if order.packing else ", and without structure between them (--packing adds it)"
-    notes.append(f"the simulated particles are identical spheres, without the paper's spread of sizes{between}")
+    if not order.spread_nm:
+        notes.append("the simulated particles are identical spheres, without the paper's spread of sizes (--spread-nm)")
+    else:
+        notes.append(
+            f"the particles' diameters vary by {order.spread_nm:g} nm (standard deviation), core and shell each on its "
+            "own; model and truth image are those of the mean particle, and eq. (1) for the diagonal knows the spread"
+        )
     if order.packing:
         notes.append(f"the particles fill {order.packing:g} of space: hard spheres, Percus-Yevick structure factor")
     if limited:

@@ -13,6 +13,8 @@ from processing.prepare import PrepareSettings, prepare
 from processing.prepared import Prepared, SummedPattern
 from service.reproduce.paper import BEAM_STOP_PX, PaperRun
 
+_TABLE = 16_384
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sums:
@@ -43,12 +45,23 @@ class Sums:
         settings = PrepareSettings(object_diameter_m=run.model.outer_diameter_m, reduction=1)
         return prepare(self.accepted, self.valid, self.geometry, settings, background=self.background)
 
-    def predicted(self, run: PaperRun, center: tuple[float, float]) -> NDArray[np.float64]:
-        """Counts that equation (1) expects, with the measured background, its azimuthal mean scaled by frames."""
+    def predicted(self, run: PaperRun, center: tuple[float, float], spread_m: float = 0.0) -> NDArray[np.float64]:
+        """Counts that equation (1) expects, with the measured background, its azimuthal mean scaled by frames.
+
+        Parameters
+        ----------
+        run : PaperRun
+        center : tuple of float
+            (row, col) of the beam in pixels.
+        spread_m : float
+            Standard deviation of the particles' diameters in m, as electron microscopy would tell it.
+        """
         geometry = self.geometry.at(center)
         shape = (self.valid.shape[0], self.valid.shape[1])
         radius = geometry.radius_px(shape)
-        counts = run.photons(run.model.amplitude(geometry.q_per_m(shape)), radius, geometry, self.accepted.frames)
+        reach = radius.max() * np.linspace(0.0, 1.0, _TABLE)
+        table = run.model.mean_square(geometry.q_at_radius_per_m(reach), spread_m)
+        counts = run.photons(np.interp(radius, reach, table), radius, geometry, self.accepted.frames)
         if self.background.frames:
             dark, known = self.background.complete(self.valid)
             ratio = self.accepted.frames / self.background.frames

@@ -138,7 +138,9 @@ def validate(acquired: Acquired, tell: Callable[[str], None]) -> Findings:
     counts, seen = sums.seen(prepared.center)
     books = json.loads(acquired.books.read_text(encoding="utf-8"))
     clips, confusion, screened = _screening(acquired.result, books)
-    profile = diagonal(counts, seen, sums.predicted(run, prepared.center), prepared.center)
+    profile = diagonal(
+        counts, seen, sums.predicted(run, prepared.center, 1e-9 * acquired.order.spread_nm), prepared.center
+    )
     values = {
         **_facts(acquired, sums, books),
         **screened,
