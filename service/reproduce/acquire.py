@@ -17,6 +17,7 @@ _POLL_S = 0.5
 _START_TIMEOUT_S = 120.0
 _WRITING_S = 60.0
 _NOTE = "acquired.json"
+_NOTED = ("detector", "frames", "seed", "packing", "spread_nm", "workers")
 
 Progress = Callable[[int, int], None]
 
@@ -149,10 +150,7 @@ def _note(acquired: Acquired) -> None:
     """Write what `acquired_before` reads."""
     order = acquired.order
     facts = {
-        "order": {
-            name: getattr(order, name) for name in ("detector", "frames", "seed", "packing", "spread_nm", "workers")
-        }
-        | {"run": order.run.sample},
+        "order": {name: getattr(order, name) for name in _NOTED} | {"run": order.run.sample},
         "settings": list(order.settings),
         "result": acquired.result.name,
         "seconds": acquired.seconds,

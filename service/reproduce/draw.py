@@ -1,7 +1,6 @@
 """The figures of one data set, from its findings."""
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,7 @@ from service.figures.matrix import draw_matrix
 from service.figures.patterns import draw_streaks, draw_sums
 from service.figures.profile import Curve, draw_profile
 from service.figures.screening import draw_cascade
-from service.own_sum import own_sum
-from service.proof import accepted_frames
+from service.own_sum import own_sums
 from service.reproduce.validate import Findings
 
 _BAR_NM = {"au-sio2": 10.0, "nv-lp": 5.0}
@@ -64,18 +62,10 @@ def _cascade(path: Path, found: Findings) -> Path:
 
 def _sums(path: Path, found: Findings, seen: NDArray[np.bool_], geometry: Geometry) -> Path:
     """Sums of the first accepted frames; the whole one is the service's own."""
-    frames = accepted_frames(found.acquired.result)
-    shown = [(count, _sum_of(found, frames[:count])) for count in found.run.sums_at if count < len(frames)]
     whole: NDArray[Any] = np.asarray(found.sums.accepted.counts)
-    return draw_sums(path, [*shown, (len(frames), whole)], seen, geometry)
-
-
-def _sum_of(found: Findings, frames: list[int]) -> NDArray[np.uint64]:
-    with tempfile.TemporaryDirectory(prefix=".sum-", dir=found.acquired.folder) as desk:
-        file = own_sum(found.acquired.truth, found.acquired.series, frames, Path(desk) / "sum.npz")
-        with np.load(file, allow_pickle=False) as own:
-            total: NDArray[np.uint64] = own["sum"]
-            return total
+    frames = found.sums.accepted.frames
+    shown = [(count, total) for count, (total, _) in sorted(found.own_sums.items()) if count < frames]
+    return draw_sums(path, [*shown, (frames, whole)], seen, geometry)
 
 
 def _image(path: Path, found: Findings) -> Path:
@@ -126,7 +116,9 @@ def _streaks(path: Path, found: Findings, seen: NDArray[np.bool_], geometry: Geo
     chi2 = rows["chi2"]
     usual = good[np.argsort(chi2[good])[good.size // 2]]
     chosen = (usual, streak[np.argmin(chi2[streak])], streak[np.argmax(chi2[streak])])
+    acquired = found.acquired
+    own = own_sums(acquired.truth, acquired.series, [[int(rows["frame"][k])] for k in chosen], acquired.folder)
     frames = [
-        (_sum_of(found, [int(rows["frame"][k])]), float(chi2[k]), int(rows["dof"][k]), str(names[k])) for k in chosen
+        (total, float(chi2[k]), int(rows["dof"][k]), str(names[k])) for (total, _), k in zip(own, chosen, strict=True)
     ]
     return [draw_streaks(path, frames, seen, geometry)]

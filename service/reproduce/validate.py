@@ -23,7 +23,7 @@ from processing.transfer import CUTOFF
 from service.config import Settings, parse_pairs
 from service.errors import UserError
 from service.imaging import ImagingResult
-from service.own_sum import own_sum
+from service.own_sum import own_sums
 from service.proof import accepted_frames, confusion_of
 from service.reconstruct_file import configured, reconstruct_file
 from service.reproduce.acquire import Acquired
@@ -34,6 +34,7 @@ CORES_M, OUTERS_M = np.arange(16, 22) * 1e-9, np.arange(53, 59) * 1e-9
 """The paper's ranges (Fig. 3)."""
 GUIDED = {"algorithm": "ghio", "seeds": 100, "generations": 10, "iterations": 300, "best_fraction": 0.2}
 """The paper's method: 100 starts, ten generations, the best 20 % averaged."""
+OwnSums = dict[int, tuple[NDArray[np.uint64], NDArray[np.uint32]]]
 _CONTAMINANTS = ("low_intensity", "streak", "background")
 
 
@@ -67,6 +68,8 @@ class Findings:
     ----------
     acquired : Acquired
     sums : Sums
+    own_sums : dict
+        Number of frames to the simulation's own sum of the first so many accepted ones, and its excluded pixels.
     prepared : Prepared
         Amplitudes in the paper's binning.
     q_per_m, per_electron : ndarray of float64, shape (n, n)
@@ -87,6 +90,7 @@ class Findings:
 
     acquired: Acquired
     sums: Sums
+    own_sums: OwnSums
     prepared: Prepared
     q_per_m: NDArray[np.float64]
     per_electron: NDArray[np.float64]
@@ -135,14 +139,14 @@ def validate(acquired: Acquired, tell: Callable[[str], None]) -> Findings:
             diameter_m=run.model.outer_diameter_m,
             per_electron=per_electron,
         )
+    own = _own_sums(acquired)
     counts, seen = sums.seen(prepared.center)
     books = json.loads(acquired.books.read_text(encoding="utf-8"))
     clips, confusion, screened = _screening(acquired.result, books)
-    profile = diagonal(
-        counts, seen, sums.predicted(run, prepared.center, 1e-9 * acquired.order.spread_nm), prepared.center
-    )
+    predicted = sums.predicted(run, prepared.center, 1e-9 * acquired.order.spread_nm)
+    profile = diagonal(counts, seen, predicted, prepared.center)
     values = {
-        **_facts(acquired, sums, books),
+        **_facts(acquired, sums, own, books),
         **screened,
         **_center(prepared, books),
         **_images(run, live, guided, sums.accepted.frames),
@@ -156,6 +160,7 @@ def validate(acquired: Acquired, tell: Callable[[str], None]) -> Findings:
     return Findings(
         acquired=acquired,
         sums=sums,
+        own_sums=own,
         prepared=prepared,
         q_per_m=q,
         per_electron=per_electron,
@@ -198,13 +203,19 @@ def _live_image(result: Path) -> LiveImage:
         )
 
 
-def _facts(acquired: Acquired, sums: Sums, books: dict[str, Any]) -> dict[str, float]:
+def _own_sums(acquired: Acquired) -> OwnSums:
+    """Sums of the first so many accepted frames (Figs. 2 and 7), the whole one among them."""
+    frames = accepted_frames(acquired.result)
+    counts = [len(frames), *(count for count in acquired.order.run.sums_at if count < len(frames))]
+    made = own_sums(acquired.truth, acquired.series, [frames[:count] for count in counts], acquired.folder)
+    return dict(zip(counts, made, strict=True))
+
+
+def _facts(acquired: Acquired, sums: Sums, own: OwnSums, books: dict[str, Any]) -> dict[str, float]:
     """Frames, and the exact sum against the simulation's own."""
     frames = accepted_frames(acquired.result)
-    file = own_sum(acquired.truth, acquired.series, frames, acquired.folder / "truth_sum.npz")
-    with np.load(file, allow_pickle=False) as own:
-        wrong = (sums.accepted.counts != own["sum"]) | (np.asarray(sums.accepted.excluded) != own["excluded"])
-    file.unlink()
+    total, excluded = own[len(frames)]
+    wrong = (sums.accepted.counts != total) | (np.asarray(sums.accepted.excluded) != excluded)
     counts = acquired.status["counts"]
     return {
         "frames": float(sum(entry["sent"] for entry in books["frames"])),
