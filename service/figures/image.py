@@ -43,7 +43,7 @@ class ImagePanels:
 
 def draw_image(path: Path, panels: ImagePanels) -> Path:
     """Draw amplitudes, images and line profiles of one reconstruction and its model."""
-    figure = new_figure(10.0, 6.2)
+    figure = new_figure(10.6, 6.2)
     good = np.isfinite(panels.amplitude) & (panels.amplitude > 0)
     limits = (float(np.percentile(panels.amplitude[good], 0.5)), float(panels.amplitude[good].max()))
     patterns = (("a", "measured amplitude", panels.amplitude), ("d", "model, equation (1)", panels.predicted))
@@ -62,7 +62,10 @@ def draw_image(path: Path, panels: ImagePanels) -> Path:
     for place, name, axis in ((3, "c", 0), (6, "f", 1)):
         axes = figure.add_subplot(2, 3, place)
         _profiles(axes, panels, axis)
-        letter(axes, name, f"central {'column' if axis == 0 else 'row'}")
+        title = f"central {'column' if axis == 0 else 'row'}"
+        if panels.widths_nm is not None:
+            title += "; ring at half height {:.2f} nm, model {:.2f} nm".format(*panels.widths_nm)
+        letter(axes, name, title)
     return save(figure, path)
 
 
@@ -72,7 +75,4 @@ def _profiles(axes: Axes, panels: ImagePanels, axis: int) -> None:
     axes.plot(place, line_profile(panels.model, axis=axis), "s--", color=MODEL, markersize=3, label="model")
     axes.set_xlabel("distance from the centre (nm)")
     axes.set_ylabel("10³ electrons / nm²")
-    title = None
-    if panels.widths_nm is not None:
-        title = f"ring at half height:\nimage {panels.widths_nm[0]:.2f} nm, model {panels.widths_nm[1]:.2f} nm"
-    axes.legend(frameon=False, title=title, loc="lower center" if panels.widths_nm is not None else "upper right")
+    axes.legend(frameon=False, loc="upper right" if panels.widths_nm is None else "lower center")

@@ -71,7 +71,7 @@ def draw_streaks(
     for index, (one, (_, chi2, dof, verdict)) in enumerate(zip(shown, frames, strict=True)):
         axes = figure.add_subplot(1, len(frames), index + 1)
         log_map(axes, one, label="counts / pixel", half=half, axis=_AXIS, limits=(0.8, top))
-        letter(axes, "abcdefghi"[index], f"χ² = {chi2:.0f}, {dof} degrees of freedom: {verdict}")
+        letter(axes, "abcdefghi"[index], f"{verdict}: χ² = {chi2:.0f}\n     of {dof} degrees of freedom")
     return save(figure, path)
 
 

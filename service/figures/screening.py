@@ -63,7 +63,7 @@ def draw_cascade(
     below.set_xlabel("frame")
     below.set_ylabel("χ² / degrees of freedom")
     letter(below, "b", "χ² on the ring next to the beam stop")
-    above.legend(loc="upper left", ncols=4, markerscale=4, frameon=True)
+    above.legend(loc="upper left", ncols=4, markerscale=3, columnspacing=1.0, handletextpad=0.2)
     above.set_ylim(top=1.25 * float(np.max(total)) / reference_total)
     _clips(figure.add_subplot(grid[:, 1]), clips)
     return save(figure, path)

@@ -6,6 +6,9 @@ import sys
 
 import pytest
 
+from service.errors import UserError
+from service.reproduce.acquire import acquired_before
+
 QUICK = ("algorithm=hio", "seeds=8", "iterations=60")
 
 
@@ -49,3 +52,23 @@ def test_what_is_wanted_is_reached(tmp_path, sample, frames):
     assert again == 0
     same = [row for row in lines[-1]["rows"] if not row["key"].endswith("_s")]
     assert same == [row for row in table["rows"] if not row["key"].endswith("_s")]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["gold"], "--sample must be au-sio2 or nv-lp, got 'gold'"),
+        (["au-sio2", "--again", "."], "--again must be the folder of a run of xedm reproduce"),
+        (["nv-lp", "--frames", "0"], "Invalid value for '--frames'"),
+    ],
+)
+def test_wrong_usage_is_a_sentence_and_code_two(tmp_path, words, said):
+    command = [sys.executable, "-m", "service.cli", "reproduce", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_a_folder_without_a_finished_data_set_is_refused(tmp_path):
+    with pytest.raises(UserError, match="must hold a data set that was finished"):
+        acquired_before(tmp_path)
