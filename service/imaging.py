@@ -75,6 +75,8 @@ class ImagingResult:
     image : ndarray of float32, shape (n, n), or None
         None when the phasing was refused or failed; `message` says why.
     prtf, q_per_m : ndarray, shape (m,)
+    guided_prtf : ndarray, shape (m,), or None
+        The optimistic curve of guided replicas, with "ghio".
     figures : dict
         Resolution, R factor and the like.
     snr : dict of str to ndarray, shape (m,)
@@ -92,6 +94,7 @@ class ImagingResult:
     pixel_size_m: float = float("nan")
     prtf: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     q_per_m: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    guided_prtf: NDArray[np.float64] | None = None
     figures: dict[str, float | int | str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     snr: dict[str, NDArray[Any]] = field(default_factory=dict)
@@ -243,6 +246,7 @@ def _read_result(desk: Path, code: int, frames: int, seconds: float) -> ImagingR
             pixel_size_m=facts.get("pixel_size_m", float("nan")),
             prtf=arrays["prtf"],
             q_per_m=arrays["q"],
+            guided_prtf=arrays.get("guided_prtf", None),
             figures=facts.get("figures", {}),
             settings=facts.get("settings", {}),
             snr={name: arrays[f"snr_{name}"] for name in ("q", "correlation", "snr") if f"snr_{name}" in arrays},

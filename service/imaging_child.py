@@ -109,6 +109,8 @@ def carry_out(job: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> tuple[dic
     except CannotReconstructError as error:
         return {**facts, "message": str(error)}, results
     facts |= _facts_of_image(image)
+    if image.guided_prtf is not None:
+        results["guided_prtf"] = image.guided_prtf
     return facts, results | {"image": image.image, "prtf": image.prtf, "q": image.q_per_m}
 
 

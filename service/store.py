@@ -195,6 +195,8 @@ def _imaging(entry: h5py.Group, imaging: ImagingResult) -> None:
     image.attrs.update({"pixel_size_m": imaging.pixel_size_m, "interpretation": "image", "long_name": "density"})
     group.create_dataset("prtf", data=imaging.prtf)
     group.create_dataset("q", data=imaging.q_per_m).attrs["units"] = "1/m"
+    if imaging.guided_prtf is not None:
+        group.create_dataset("guided_prtf", data=imaging.guided_prtf)
     group["settings"] = json.dumps(imaging.settings, default=str)
     group["warnings"] = "\n".join(imaging.warnings)
     for name, value in imaging.figures.items():
