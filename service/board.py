@@ -101,11 +101,13 @@ class StatusBoard:
         booked = dict(ledger.counts) if ledger else {}
         booked["foreign"] = pipeline.foreign
         booked["missing"] = sum(last - first + 1 for first, last in self._missing())
-        # What waits for a header when a series has ended belongs to the next one's books, or to nobody's.
+        # What waits for a header when a series has ended is foreign to it; the next series may still claim it.
         waiting = len(pipeline.waiting)
-        ended = pipeline.series is not None and pipeline.series.ended
-        pending = in_mailbox + (0 if ended else waiting) + (ledger.pending if ledger else 0)
-        received = images - pipeline.images_before - (waiting if ended else 0)
+        if pipeline.series is not None and pipeline.series.ended:
+            booked["foreign"] += waiting
+            waiting = 0
+        pending = in_mailbox + waiting + (ledger.pending if ledger else 0)
+        received = images - pipeline.images_before
         elsewhere = pipeline.series.not_from_socket if pipeline.series else 0
         return Counts(received=received + elsewhere, pending=pending, **booked)
 
