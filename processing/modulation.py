@@ -1,7 +1,8 @@
 """Whether a pattern shows a particle at all, or only what falls smoothly from the beam, as air and membrane do.
 
 The pattern of anything with an edge goes up and down, along the radius (a round object) or around the beam (any other).
-A smooth pattern phases as well as a good one, into a blob, with a small R factor and seeds that agree.
+A smooth pattern phases as well as a good one, into a blob, with a small R factor and seeds that agree. In simulation
+one frame of particles is always told from it, and no sum of 1 to 10,000 frames of background was taken for particles.
 """
 
 import numpy as np

@@ -113,6 +113,7 @@ def test_a_wrong_support_is_marked(gold, summed, part, algorithm):
     assert any(words in warning and "the support may be wrong" in warning for warning in made.warnings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [0.7, 1.5])
 def test_a_wrong_support_is_marked_after_a_whole_run(gold, summed, part):
     """Not for want of iterations: with all of them the image is as stable as a right one."""
@@ -133,7 +134,7 @@ def test_shrink_wrap_reaches_the_same_image_unless_it_takes_the_shell_away(gold,
     made = reconstruct(gold, PhaseSettings(support="shrinkwrap"))
     assert compare_to_model(made.image, made.pixel_size_m, model).ssim >= 0.99
     assert made.confidence == "high"
-    made = reconstruct(gold, PhaseSettings(support="shrinkwrap", support_threshold=0.2, restarts=0))
+    made = reconstruct(gold, PhaseSettings(support="shrinkwrap", support_threshold=0.2, restarts=0, **QUICK))
     assert compare_to_model(made.image, made.pixel_size_m, model).ssim < 0.6
     assert made.agreement > 0.95  # nothing else would tell
     assert made.confidence == "low"
