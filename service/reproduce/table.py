@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -152,8 +152,6 @@ def wanted_of(run: PaperRun, packing: float) -> list[Wanted]:
 
 
 def _changed(row: Wanted, *, paper: str, off: bool) -> Wanted:
-    from dataclasses import replace
-
     return replace(row, paper=paper, limit=None if off else row.limit)
 
 
