@@ -30,12 +30,19 @@ class HashCheck:
     Parameters
     ----------
     mode : {"auto", "always", "never"}
+    proven : bool
+        Whether a hash of the series is known to have matched its blob before.
+
+    Attributes
+    ----------
+    proven : bool
+        Whether one has.
     """
 
-    def __init__(self, mode: HashMode = "auto") -> None:
+    def __init__(self, mode: HashMode = "auto", *, proven: bool = False) -> None:
         self._mode = mode
         self._checked = 0
-        self._proven = False
+        self.proven = proven
         self._credit_s = _BURST_S
         self._credited_at: float | None = None
         self._doubts: list[int] = []
@@ -54,9 +61,9 @@ class HashCheck:
         self._checked += 1
         digest = hashlib.md5(frame.blob, usedforsecurity=False).hexdigest()
         if digest == frame.md5.lower():
-            self._proven = True
+            self.proven = True
             return None
-        if not self._proven:
+        if not self.proven:
             self._doubts = [*self._doubts, frame.frame][:_MAX_DOUBTS]
             return None
         return Refusal(
@@ -68,7 +75,7 @@ class HashCheck:
 
     def doubts(self) -> list[int]:
         """Return, once, the frames that did not match before the hashes proved to be digests."""
-        if not self._proven:
+        if not self.proven:
             return []
         doubts, self._doubts = self._doubts, []
         return doubts

@@ -13,7 +13,7 @@ from service.office import Office
 from service.pipeline import Pipeline
 from service.receive import RECEIVE_BUFFER_BYTES
 from service.safety import Safety
-from service.status import AtRisk, Counts, LastFrame, State, Status
+from service.status import AtRisk, Counts, Forecast, LastFrame, State, Status
 
 _VERSION = version("xedm")
 
@@ -85,6 +85,7 @@ class StatusBoard:
                 errors=pipeline.errors.all(),
                 last=self._last(),
                 reconstruction=office.reconstruction,
+                forecast=_with_missing(office.forecast, counts.accepted),
                 paused=pipeline.paused,
                 ends_within_s=pipeline.ends_within_s(),
                 shape=series.shape if series else None,
@@ -155,3 +156,10 @@ class StatusBoard:
             "incomplete": f"series ended with {counts.missing} missing and {counts.corrupt} corrupt frames",
             "failed": "series failed: see the errors",
         }[state]
+
+
+def _with_missing(forecast: Forecast, accepted: int) -> Forecast:
+    """Return a forecast with the frames still to come."""
+    if forecast.frames_needed is None:
+        return forecast
+    return forecast.model_copy(update={"frames_missing": max(0, forecast.frames_needed - accepted)})

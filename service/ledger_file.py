@@ -86,6 +86,7 @@ class LedgerContent:
     expected: int | None
     closed: bool
     ended: bool
+    hashes_proven: bool = False
     events: list[tuple[str, str, str]] = field(default_factory=list)
 
 
@@ -269,6 +270,7 @@ def read_ledger(path: Path) -> LedgerContent:
         expected=int(said[-1]) if said else None,
         closed=states[-1:] == ["closed"],
         ended=states[-1:] == ["ended"] or states[-2:] == ["ended", "resumed"],
+        hashes_proven=any(what == "hashes are digests" for _, what, _ in events),
         events=events,
     )
 

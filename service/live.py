@@ -1,12 +1,10 @@
 """The live service: the pipeline with its threads, seen from outside as a `LiveSource`."""
 
-import fcntl
 import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import structlog
@@ -19,6 +17,7 @@ from processing.frame import EncodedFrame, Refusal
 from processing.screen import score
 from service import preview
 from service.board import StatusBoard
+from service.claim import Claim
 from service.config import Settings
 from service.errors import ConfigurationError, UserError
 from service.frame_stores import SpoolStore, spool_stem
@@ -76,31 +75,6 @@ def check_output(directory: Path) -> None:
         raise ConfigurationError(
             f"output folder {directory} cannot be written: {error.strerror}; choose another with --output"
         ) from None
-
-
-def claim_folder(directory: Path) -> IO[str]:
-    """Take the output folder for this service alone; the system gives it back when the process ends, however it does.
-
-    Raises
-    ------
-    UserError
-        When another service has it: each would take the other's open series for one that was left behind.
-    """
-    claim = (directory / ".in-use").open("a+", encoding="ascii")
-    try:
-        fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        claim.seek(0)
-        owner = claim.read(20).strip() or "unknown"
-        claim.close()
-        raise UserError(
-            f"output folder {directory} must be of one service only, got one that xedm live with process id {owner} "
-            "uses; choose another with --output, or end that one"
-        ) from None
-    claim.truncate(0)
-    claim.write(f"{os.getpid()}\n")
-    claim.flush()
-    return claim
 
 
 def warm_up() -> None:
@@ -161,11 +135,6 @@ class LiveService:
         self._stop = threading.Event()
         self._previews: dict[PreviewName, tuple[float, int, Preview | None]] = {}
         self._worker = threading.Thread(target=self._work, name="sum", daemon=True)
-        try:
-            self._claim = claim_folder(settings.output.directory)
-        except UserError:
-            self.receiver.stop()
-            raise
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -195,7 +164,6 @@ class LiveService:
         self.office.stop(max(1.0, deadline - time.monotonic()))
         for safety in self._safeties:
             safety.stop(1.0)
-        self._claim.close()
 
     def _work(self) -> None:
         while not self._stop.is_set():
@@ -221,14 +189,25 @@ class LiveService:
             self._changed()
 
     def _opened(self, series: Series) -> None:
-        path = free_path(self.settings.output.directory, series.header.series, self._paths)
-        self._paths.add(path)
+        path, claim = self._free_place(series)
         self._previews.clear()
         folder = Folder(series=series, path=path)
-        self._keep_safe(folder)
+        self._keep_safe(folder, claim)
         self.office.open(folder)
 
-    def _keep_safe(self, folder: Folder, *, resumed: str = "") -> Safety:
+    def _free_place(self, series: Series) -> tuple[Path, Claim | None]:
+        """Return a result file's name that nobody has, and the right to it; a folder that is gone gives no right."""
+        while True:
+            path = free_path(self.settings.output.directory, series.header.series, self._paths)
+            self._paths.add(path)
+            try:
+                claim = Claim.take(path)
+            except OSError:
+                return path, None
+            if claim is not None:
+                return path, claim
+
+    def _keep_safe(self, folder: Folder, claim: Claim | None, *, resumed: str = "") -> Safety:
         """Begin to keep a series safe; the checkpoints of those whose file is final go."""
         final = [one for one in self._safeties if one.series.concluded]
         self._safeties = [one for one in self._safeties if one not in final]
@@ -237,6 +216,7 @@ class LiveService:
             folder.path,
             folder.started,
             self.settings,
+            claim=claim,
             lock=self.pipeline.lock,
             errors=self.pipeline.errors,
             degraded=self.office.degraded,
@@ -309,7 +289,7 @@ class LiveService:
         self.pipeline.errors.add("recovered", said, series=header.series)
         self.office.open(folder)
         self.pipeline.resume(stored)
-        safety = self._keep_safe(folder, resumed=said)
+        safety = self._keep_safe(folder, one.claim, resumed=said)
         if one.ended or not newest:
             self.pipeline.end_restored()
         else:

@@ -126,6 +126,9 @@ class Pipeline:
             return
         beyond = series.header.images is not None and frame.frame >= series.header.images
         refusal = _beyond(frame, series) if beyond else self._hashes.refuse(frame, time.monotonic())
+        if self._hashes.proven and not series.hashes_proven:
+            with self.lock:
+                series.prove_hashes()
         if refusal is None and series.shape is None:
             refusal = self._learn_shape(series, frame)
         self._name_doubts(series)
@@ -274,6 +277,7 @@ class Pipeline:
         """Go on with a series that was restored from the disk; its header will not come again."""
         with self.lock:
             self.series, self.state, self.foreign, self.ending_at = series, "receiving", 0, None
+            self._hashes = HashCheck(self.settings.stream.check_hash, proven=series.hashes_proven)
             self.settings = series.settings  # what was steered before the kill stays in force
             self.images_before = 0
             self._last_message = time.monotonic()

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from processing.frame import Category, EncodedFrame, SeriesHeader
 from processing.snapshot import SumSnapshot
 from service.checkpoint import generation_before, read_newest, remove_checkpoints
+from service.claim import Claim
 from service.config import Settings
 from service.errors import ConfigurationError, UserError
 from service.keeper import CHECKPOINT_SUFFIX, checkpoint_path, ledger_path, valid_of
@@ -43,6 +44,8 @@ class SeriesState:
         The ledger's; the verdicts say what is in the sums.
     accepted, background : SumSnapshot or None
         None: nothing is in them.
+    even : SumSnapshot or None
+        Of the accepted frames with an even number, the rows about the beam; None where it is not known.
     """
 
     header: SeriesHeader
@@ -53,6 +56,7 @@ class SeriesState:
     accepted: SumSnapshot | None
     background: SumSnapshot | None
     started: str
+    even: SumSnapshot | None = None
     timings: dict[str, Any] = field(default_factory=dict)
 
 
@@ -70,9 +74,12 @@ class Unfinished:
         Whether only its file was still to be made.
     remarks : list of str
         What could not be used, one sentence each.
+    claim : Claim
+        The right to go on with it.
     """
 
     result: Path
+    claim: Claim
     state: SeriesState
     ledger: LedgerContent | None
     ended: bool
@@ -82,6 +89,7 @@ class Unfinished:
 def find_unfinished(folder: Path) -> tuple[list[Unfinished], list[str]]:
     """Return the series in a folder whose result file is not final, oldest first, and what could not be read.
 
+    Series that another running service writes are left alone.
     Checkpoints of a series whose file is final are of no use any more and are removed.
     """
     stems = {path.with_suffix("") for path in folder.glob(f"series_*{SUFFIX}")}
@@ -91,18 +99,21 @@ def find_unfinished(folder: Path) -> tuple[list[Unfinished], list[str]]:
     }
     found, troubles = [], []
     for stem in stems:
-        result = stem.with_suffix(".nxs")
+        result, claim = stem.with_suffix(".nxs"), None
         try:
-            one = _unfinished(result)
+            claim = Claim.take(result)
+            one = None if claim is None else _unfinished(result, claim)
         except (sqlite3.Error, OSError, ValueError, KeyError, UserError) as error:
             troubles.append(f"series of {result} cannot be taken up again: {type(error).__name__}: {error}")
-            continue
+            one = None
         if one is not None:
             found.append(one)
+        elif claim is not None:
+            claim.give_back()
     return sorted(found, key=lambda one: one.state.started), troubles
 
 
-def _unfinished(result: Path) -> Unfinished | None:
+def _unfinished(result: Path, claim: Claim) -> Unfinished | None:
     remarks: list[str] = []
     ledger = None
     try:
@@ -123,9 +134,8 @@ def _unfinished(result: Path) -> Unfinished | None:
         state = _state_of_ledger(ledger)
     else:
         return None
-    return Unfinished(
-        result=result, state=state, ledger=ledger, ended=ledger is not None and ledger.ended, remarks=remarks
-    )
+    ended = ledger is not None and ledger.ended
+    return Unfinished(result=result, claim=claim, state=state, ledger=ledger, ended=ended, remarks=remarks)
 
 
 def _state_of_checkpoint(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> SeriesState:
@@ -134,7 +144,8 @@ def _state_of_checkpoint(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[
         name: SumSnapshot(
             data=arrays[f"{name}/data"], excluded=arrays[f"{name}/excluded"], frames=int(facts[f"{name}_frames"])
         )
-        for name in ("accepted", "background")
+        for name in ("accepted", "background", "even")
+        if f"{name}/data" in arrays
     }
     header = header_of(dict(facts), valid)
     return SeriesState(
@@ -146,6 +157,7 @@ def _state_of_checkpoint(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[
         started=str(facts["started"]),
         accepted=sums["accepted"],
         background=sums["background"],
+        even=sums.get("even"),
     )
 
 
@@ -281,10 +293,12 @@ def restored(
     series = Series(state.header, now, fetch=fetch)
     series.versions = entries or series.versions
     series.elsewhere = elsewhere
+    series.hashes_proven = ledger is not None and ledger.hashes_proven
     series.expected = ledger.expected if ledger is not None and ledger.expected is not None else state.expected
     for running, part in ((series.accepted, state.accepted), (series.background, state.background)):
         if running is not None and part is not None and part.frames:
             running.load(part.data, part.excluded, part.frames)
+    series.load_even(state.even)
     columns, targets = _joined(state, ledger)
     summed = len(state.columns["frame"])
     columns["verdict"][summed:] = np.where(np.isin(targets[summed:], _SUMMED), PENDING, targets[summed:])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from processing.frame import EncodedFrame
 from service.books import ErrorLog
+from service.claim import Claim
 from service.config import Settings
 from service.frame_stores import DetectorFiles, SpoolStore, spool_stem
 from service.keeper import Keeper
@@ -26,6 +27,8 @@ class Safety:
     started : str
         When the series opened, UTC.
     settings : Settings
+    claim : Claim or None
+        The right to write the series, given back at the end.
     lock : threading.RLock
         Guards the series.
     errors : ErrorLog
@@ -47,12 +50,13 @@ class Safety:
         started: str,
         settings: Settings,
         *,
+        claim: Claim | None,
         lock: "threading.RLock",
         errors: ErrorLog,
         degraded: dict[str, str],
         changed: Callable[[], None],
     ) -> None:
-        self.series, self.result = series, result
+        self.series, self.result, self._claim = series, result, claim
         self._settings, self._errors, self._degraded = settings, errors, degraded
         self.keeper = Keeper(series, lock, result, started, settings.recovery, degraded)
         self._spooled = SpoolStore(spool_stem(result))
@@ -157,6 +161,8 @@ class Safety:
         if self._files is not None:
             self._files.close()
         self.keeper.stop(timeout_s)
+        if self._claim is not None:
+            self._claim.give_back()
 
     def forget(self) -> None:
         """End, and leave no checkpoint: a newer series has begun and the result file of this one is final."""

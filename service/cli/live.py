@@ -16,6 +16,7 @@ from service.config import Settings, check_endpoint, load_settings
 from service.errors import UsageError
 
 if TYPE_CHECKING:
+    from service.claim import Claim
     from service.live import LiveService
     from service.status import Status
 
@@ -82,10 +83,11 @@ def run_live(settings: Settings, *, once: bool, as_json: bool, with_parent: bool
     web = pvs = None
     end_audit = keep_audit(settings.output.directory)
     stop = threading.Event()
+    claims: list[Claim] = []
     ready: dict[str, Any] = {"ready": True, "stream": service.receiver.endpoint}
     try:
         if settings.http.enabled:
-            token = settings.output.directory / ".steering-token"
+            token = _token_file(settings.output.directory, claims)
             web = start_web(service, settings.http.port, token)
             ready |= {"http": web.url, "token_file": str(token.resolve())}
         if settings.pvs.enabled:
@@ -104,12 +106,25 @@ def run_live(settings: Settings, *, once: bool, as_json: bool, with_parent: bool
         for publisher in (web, pvs):
             if publisher is not None:
                 publisher.stop()
+        for claim in claims:
+            claim.give_back()
         end_audit()
     if as_json:
         print(status.model_dump_json(), flush=True)
     elif once:
         say(_summary(status))
     return code
+
+
+def _token_file(folder: Path, claims: "list[Claim]") -> Path:
+    """Return where the token goes: another service in the same folder keeps its own."""
+    from service.claim import Claim
+
+    claim = Claim.take(folder / "steering-token")
+    if claim is None:
+        return folder / f".steering-token-{os.getpid()}"
+    claims.append(claim)
+    return folder / ".steering-token"
 
 
 def _end_with_input(stop: threading.Event) -> None:

@@ -101,7 +101,7 @@ function showFacts(status) {
   put(byId("fact-reference"), status.reference_total === null ? "not found yet" : words.photons(status.reference_total));
   const rate = status.rate_hz > 0 ? `${Number(status.rate_hz.toPrecision(3))} frames/s` : "no frames now";
   put(byId("fact-rate"), `${rate}, ${status.behind} waiting`);
-  put(byId("fact-durable"), status.durable_through > 0 ? `${words.number(status.durable_through)} frames` : "nothing yet");
+  put(byId("fact-durable"), words.durable(status));
   put(byId("fact-settings"), thresholds(status.parameters));
   put(byId("fact-missing"), words.holes(status) ? words.ranges(status.missing_frames, status) : "none");
   put(byId("fact-result"), status.result ?? "no file yet");

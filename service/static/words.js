@@ -185,3 +185,10 @@ export function imageWords(status) {
   if (r.state === "running") parts.push("next one in work");
   return parts.join(" · ");
 }
+
+/** What survives if the service is killed now, and what does not. */
+export function durable(status) {
+  const safe = status.durable_through > 0 ? `${number(status.durable_through)} frames` : "nothing yet";
+  const open = status.at_risk?.since_checkpoint ?? 0;
+  return open > 0 ? `${safe}, ${number(open)} not yet` : safe;
+}

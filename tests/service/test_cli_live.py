@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -183,3 +184,17 @@ def test_a_stream_without_a_header_stays_idle_and_counts_it_foreign_or_pending(s
     assert status["state"] == "idle"
     assert status["counts"]["pending"] + status["counts"]["foreign"] == 1
     assert status["balanced"]
+
+
+def test_two_services_in_one_folder_have_a_token_each(start):
+    first, second = start(), start()
+    files = [Path(live.ready["token_file"]) for live in (first, second)]
+    assert files[0].parent == files[1].parent
+    assert files[0].name == ".steering-token"
+    assert files[1].name.startswith(".steering-token-")
+    assert files[0].read_text() != files[1].read_text()
+    assert second.end(signal.SIGTERM)[0] == 0
+    assert files[0].exists()
+    assert not files[1].exists()
+    assert first.end(signal.SIGTERM)[0] == 0
+    assert [path.name for path in files[0].parent.iterdir() if "token" in path.name] == []

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from processing.frame import CATEGORY_NAMES
-from service import keeper, ledger_file
+from service import keeper, ledger_file, restore
 from service.checkpoint import generation_before
-from service.errors import UserError
 
 
 def verdicts_of(result):
@@ -56,6 +55,7 @@ def test_with_the_spool_a_kill_changes_nothing(bench_of, scan, tmp_path):
     assert status.state == "complete"
     assert status.counts.received == 60
     frames.assert_exact(status.result)
+    frames.assert_even_exact(bench.service.pipeline.series)
     bench.stop()
     other = bench_of()
     other.folder = tmp_path / "uninterrupted"
@@ -93,6 +93,7 @@ def test_without_the_spool_what_is_behind_the_checkpoint_is_listed_by_number(ben
     assert lost == set(gone)
     assert lost  # accepted frames among the ten cannot be had back
     frames.assert_exact(status.result)
+    frames.assert_even_exact(bench.service.pipeline.series)
 
 
 def test_a_frame_that_comes_again_after_the_kill_is_summed_once(bench_of, scan, tmp_path):
@@ -111,6 +112,32 @@ def test_a_frame_that_comes_again_after_the_kill_is_summed_once(bench_of, scan, 
     assert status.counts.duplicate == 4
     assert status.counts.received == 24
     frames.assert_exact(status.result)
+    frames.assert_even_exact(bench.service.pipeline.series)
+
+
+def test_a_checkpoint_without_the_sum_of_even_frames_is_as_good_but_for_the_forecast(
+    bench_of, scan, tmp_path, monkeypatch
+):
+    frames = scan(20)
+    bench = bench_of()
+    bench.start()
+    bench.open(frames)
+    bench.send(frames, range(12))
+    bench.wait(lambda status: status.durable_through == 12)
+    bench.photograph(tmp_path / "second")
+    read = restore.read_newest
+
+    def older(path):
+        facts, arrays, troubles = read(path)
+        return facts, {name: array for name, array in arrays.items() if not name.startswith("even/")}, troubles
+
+    monkeypatch.setattr(restore, "read_newest", older)
+    bench.start()
+    bench.send(frames, range(12, 20))
+    bench.end()
+    status = bench.wait_ended()
+    frames.assert_exact(status.result)
+    assert bench.service.pipeline.series.even is None
 
 
 def test_settings_points_and_expectations_survive(bench_of, scan, tmp_path):
@@ -288,23 +315,28 @@ def test_a_disk_that_hangs_keeps_nobody_waiting(bench_of, scan, monkeypatch):
     frames.assert_exact(bench.wait_ended().result)
 
 
-def test_a_second_service_on_the_same_folder_is_refused(bench_of, scan):
-    frames = scan(6)
+def test_two_services_may_share_a_folder_but_never_a_series(bench_of, scan):
+    first, second = scan(12, 1), scan(12, 2)
     bench, other = bench_of(), bench_of()
     bench.start()
-    bench.open(frames)
-    bench.send(frames, range(3))
-    bench.wait_received(3)
-    with pytest.raises(
-        UserError, match=r"must be of one service only, got one that xedm live with process id \d+ uses"
-    ):
-        other.start()
-    bench.send(frames, range(3, 6))
-    bench.end()
-    assert bench.wait_ended().state == "complete"
-    bench.stop()
+    bench.open(first)
+    bench.send(first, range(6))
+    bench.wait(lambda status: status.durable_through == 6)
     other.start()
-    assert other.service.status().state == "idle"
+    status = other.service.status()
+    assert (status.state, status.errors) == ("idle", [])  # what the first one writes was not left behind
+    other.open(second)
+    other.send(second, range(12))
+    other.end()
+    bench.send(first, range(6, 12))
+    bench.end()
+    results = {bench.wait_ended().result, other.wait_ended().result}
+    assert results == {str(bench.folder / "series_3.nxs"), str(bench.folder / "series_3_2.nxs")}
+    first.assert_exact(bench.folder / "series_3.nxs")
+    second.assert_exact(bench.folder / "series_3_2.nxs")
+    bench.stop()
+    other.stop()
+    assert not list(bench.folder.glob(".*.in-use"))
 
 
 def test_a_service_that_was_told_to_stop_in_mid_series_goes_on_with_it(bench_of, scan):
@@ -345,3 +377,23 @@ def test_a_series_that_is_over_leaves_no_memory_behind(bench_of, scan):
         assert [one() is None for one in seen] == [True, True, False]
     finally:
         gc.enable()
+
+
+def test_after_a_kill_a_wrong_hash_is_still_known_for_one(bench_of, scan, tmp_path):
+    frames = scan(12)
+    bench = bench_of(spool__enabled=True)
+    bench.start()
+    bench.open(frames)
+    bench.send(frames, range(6))
+    bench.wait(lambda status: status.durable_through >= 6)
+    bench.photograph(tmp_path / "second")
+    bench.start()
+    parts = bench.wire.image(frames.pixels[6], 3, 6)
+    told = json.loads(parts[0]) | {"hash": "0" * 32}
+    bench.socket.send_multipart([json.dumps(told).encode(), *parts[1:]])
+    bench.send(frames, range(7, 12))
+    bench.end()
+    status = bench.wait_ended()
+    assert status.counts.corrupt == 1
+    assert (status.state, status.counts.missing) == ("incomplete", 0)
+    frames.assert_exact(status.result)

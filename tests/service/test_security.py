@@ -339,7 +339,7 @@ def test_a_series_that_is_no_number_never_becomes_a_name(service, tmp_path, wire
     assert status.counts.accepted == 1
     made = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert "series_5.nxs" in made
-    assert {name for name in made if not name.startswith("series_5.")} == {".in-use"}
+    assert {name for name in made if not name.startswith("series_5.")} == {".series_5.in-use"}
     assert status.result == str(tmp_path / "deep" / "output" / "series_5.nxs")
     assert sent == len(STRANGE)
 

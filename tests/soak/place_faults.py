@@ -4,6 +4,7 @@ Each is done to the real process. Nothing is patched inside it.
 """
 
 import contextlib
+import json
 import os
 import resource
 import signal
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import time
 import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -131,14 +133,18 @@ def steer(live: Running, changes: dict[str, object]) -> str:
     return ""
 
 
-def second_service(out: Path, stream: str) -> str:
-    """Start another service on the same folder; return in what words it refuses, empty when it runs."""
-    words = ["-m", "service.cli", "live", "--stream", stream, "--output", str(out), "--with-parent"]
+def second_service(out: Path) -> str:
+    """Start another service on the same folder and end it again; return what was wrong with it, empty when nothing."""
+    words = ["-m", "service.cli", "live", "--stream", "tcp://127.0.0.1:9", "--output", str(out), "--with-parent"]
     try:
-        second = start("second service", words, out.with_name("second.log"), 20)
+        second = start("second service", words, out.with_name("second.log"), 30)
     except UserError as error:
         return str(error)
-    kill(second)
+    with urllib.request.urlopen(f"{second.ready['http']}/status", timeout=30) as answer:
+        status = json.load(answer)
+    code = second.stop()
+    if status["state"] != "idle" or status["errors"] or code:
+        return f"it ended with {code}, state {status['state']}, errors {status['errors']}"
     return ""
 
 
