@@ -138,7 +138,7 @@ def wanted_of(run: PaperRun, packing: float) -> list[Wanted]:
     last = [
         Wanted(key="wrong", what="wrong minimum delivered unmarked, data sets", show=_whole, limit=0),
         Wanted(key="live_s", what="live image, unguided, seconds on one core", show=_number(1, "s"), limit=20.0),
-        Wanted(key="guided_s", what="guided HIO 100 x 10 x 300, seconds on one core", show=_number(1, "s"), limit=60.0),
+        Wanted(key="guided_s", what="guided HIO 100 x 10 x 300, processor seconds", show=_number(1, "s"), limit=60.0),
     ]
     rows = [*every, *own, *last]
     cascade = {
