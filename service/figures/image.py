@@ -64,7 +64,7 @@ def draw_image(path: Path, panels: ImagePanels) -> Path:
         _profiles(axes, panels, axis)
         title = f"central {'column' if axis == 0 else 'row'}"
         if panels.widths_nm is not None:
-            title += "; ring at half height {:.2f} nm, model {:.2f} nm".format(*panels.widths_nm)
+            title += "\n     ring at half height {:.2f} nm, model {:.2f} nm".format(*panels.widths_nm)
         letter(axes, name, title)
     return save(figure, path)
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -138,7 +138,7 @@ def wanted_of(run: PaperRun, packing: float) -> list[Wanted]:
     last = [
         Wanted(key="wrong", what="wrong minimum delivered unmarked, data sets", show=_whole, limit=0),
         Wanted(key="live_s", what="live image, unguided, seconds on one core", show=_number(1, "s"), limit=20.0),
-        Wanted(key="guided_s", what="guided HIO 100 x 10 x 300, seconds on one core", show=_number(1, "s"), limit=60.0),
+        Wanted(key="guided_s", what="guided HIO 100 x 10 x 300, processor seconds", show=_number(1, "s"), limit=60.0),
     ]
     rows = [*every, *own, *last]
     cascade = {
@@ -152,8 +152,6 @@ def wanted_of(run: PaperRun, packing: float) -> list[Wanted]:
 
 
 def _changed(row: Wanted, *, paper: str, off: bool) -> Wanted:
-    from dataclasses import replace
-
     return replace(row, paper=paper, limit=None if off else row.limit)
 
 

@@ -19,9 +19,10 @@ def reproduce(tmp_path, *words, timeout):
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.timeout(240)  # under 20 s where a core is free
 def test_a_few_frames_go_all_the_way(tmp_path):
     settings = [word for pair in QUICK for word in ("--set", f"reconstruction.{pair}")]
-    code, lines = reproduce(tmp_path, "au-sio2", "--frames", "30", "--seed", "2", *settings, timeout=100)
+    code, lines = reproduce(tmp_path, "au-sio2", "--frames", "30", "--seed", "2", *settings, timeout=220)
     table = lines[-1]
     assert [line["event"] for line in lines][-1] == "table"
     rows = {row["key"]: row for row in table["rows"]}
