@@ -74,7 +74,7 @@ def _image(path: Path, found: Findings) -> Path:
     image, true = laid_on_model(guided.image, guided.pixel_size_m, model)
     prepared = found.prepared
     widths = None
-    if found.shell is not None and np.isfinite(found.values["shell_width_nm"]):
+    if found.shell_fit is not None and np.isfinite(found.values["shell_width_nm"]):
         width, off = found.values["shell_width_nm"], found.values["shell_width_true_nm"]
         widths = (width, off)
     panels = ImagePanels(

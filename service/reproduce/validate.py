@@ -79,7 +79,7 @@ class Findings:
     guided : ImagingResult
     matrix : ErrorMatrix or None
         au-sio2 only.
-    shell : ShellFit or None
+    shell_fit : ShellFit or None
         nv-lp only.
     profile : Diagonal
     clips : ClipCurve
@@ -98,7 +98,7 @@ class Findings:
     live: LiveImage
     guided: ImagingResult
     matrix: ErrorMatrix | None
-    shell: ShellFit | None
+    shell_fit: ShellFit | None
     profile: Diagonal
     clips: ClipCurve
     confusion: dict[tuple[str, str], int]
@@ -170,7 +170,7 @@ def validate(acquired: Acquired, tell: Callable[[str], None]) -> Findings:
         live=live,
         guided=guided,
         matrix=matrix,
-        shell=shell,
+        shell_fit=shell,
         profile=profile,
         clips=clips,
         confusion=confusion,
