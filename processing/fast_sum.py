@@ -23,10 +23,23 @@ class FastSum:
         The static mask.
     release : callable
         Takes back the memory of a contribution once it has been added.
+    rows : tuple of int, optional
+        First row and the one behind the last, where only a part of the frames' rows is summed.
+
+    Attributes
+    ----------
+    valid : ndarray of uint8, shape (rows, cols)
+        The mask of the rows that are summed.
     """
 
-    def __init__(self, valid: NDArray[np.uint8], release: Callable[[Contribution], None]) -> None:
-        self.valid = valid
+    def __init__(
+        self,
+        valid: NDArray[np.uint8],
+        release: Callable[[Contribution], None],
+        rows: tuple[int, int] | None = None,
+    ) -> None:
+        self._rows = rows or (0, valid.shape[0])
+        self.valid = valid[slice(*self._rows)]
         self._release = release
         self._plain: ExactSum | None = None
         self._planes: dict[int, PlaneSum] = {}
@@ -74,7 +87,7 @@ class FastSum:
             if len(self._waiting) >= AT_ONCE:
                 self.flush()
         else:
-            self._plain_sum().add(contribution)
+            self._plain_sum().add(contribution[slice(*self._rows)])
 
     def subtract(self, contribution: Contribution) -> None:
         """Take out a frame that was added before; its memory stays with the caller.
@@ -89,7 +102,7 @@ class FastSum:
         if self.frames == 0:
             raise ValueError("sum must hold a frame before one can be taken out, got 0 frames")
         if not isinstance(contribution, PlaneSpill):
-            self._plain_sum().subtract(contribution)
+            self._plain_sum().subtract(contribution[slice(*self._rows)])
         elif self._plain is not None and self._plain.frames:
             # Nobody knows in which part the frame is, and no part may go below zero: what is taken out has its own.
             self._plane_sum(contribution, self._taken).add([contribution])
@@ -141,10 +154,10 @@ class FastSum:
         excluded = np.zeros(self.valid.shape, np.uint32) if self._plain is None else self._plain.excluded.copy()
         for part in planes:
             if part.exclusions:
-                excluded += part.excluded
+                excluded += part.excluded[slice(*self._rows)]
         for part in taken:
             if part.exclusions:
-                excluded -= part.excluded
+                excluded -= part.excluded[slice(*self._rows)]
         excluded.flags.writeable = False
         self._excluded = key, excluded
         return excluded
@@ -156,5 +169,5 @@ class FastSum:
 
     def _plane_sum(self, spill: PlaneSpill, parts: dict[int, PlaneSum]) -> PlaneSum:
         if id(spill.layout) not in parts:
-            parts[id(spill.layout)] = PlaneSum(spill.layout)
+            parts[id(spill.layout)] = PlaneSum(spill.layout, self._rows)
         return parts[id(spill.layout)]

@@ -146,6 +146,33 @@ def _score(image: NDArray[np.float64], truth: NDArray[np.float64], half: int) ->
     return Scores(ssim=float(ssim), error=float(np.abs(a - t).sum() / np.abs(t).sum()), scale=scale, crop_px=len(t))
 
 
+def laid_on_model(
+    image: NDArray[np.floating], pixel_size_m: float, model: SampleModel
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """An image registered and scaled as for `compare_to_model`, and the model on the same pixels, to be shown together.
+
+    Parameters
+    ----------
+    image : ndarray, shape (n, n)
+        The reconstruction, in any linear unit, the object anywhere (periodic).
+    pixel_size_m : float
+        Its pixel in m.
+    model : SampleModel
+        What it should show.
+
+    Returns
+    -------
+    image, model : ndarray of float64, shape (crop, crop)
+        Projected electron density in 1/m^2 on the crop of science.md 5; the image with the least-squares scale.
+    """
+    half = int(np.ceil(_CROP_PER_OBJECT * model.outer_diameter_m / pixel_size_m))
+    truth = model.projection(pixel_size_m, image.shape[0], _OVERSAMPLE)
+    middle = image.shape[0] // 2
+    crop = slice(middle - half, middle + half + 1)
+    a, t = aligned(image, truth)[crop, crop], truth[crop, crop]
+    return float((a * t).sum() / (a * a).sum()) * a, t
+
+
 def line_profile(image: NDArray[np.floating], *, axis: int = 0) -> NDArray[np.float64]:
     """Central row (axis 1) or column (axis 0) of an image whose object is centred (paper Fig. 4 e, f)."""
     middle = image.shape[1 - axis] // 2

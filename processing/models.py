@@ -6,7 +6,7 @@ around it. Then both its scattering amplitude and its projection are sums over s
 
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,7 @@ PHOTON_ENERGY_EV = 8821.0
 """Photon energy of the paper's experiments (wavelength 0.140556 nm)."""
 
 _AVOGADRO_PER_MOL = 6.02214076e23
+_SIZES = 9  # of each diameter in a spread of sizes
 _SERIES_BELOW = 0.03  # where 3 (sin x - x cos x) / x^3 starts to lose digits and four terms of its series are exact
 
 
@@ -93,6 +94,38 @@ class SampleModel:
         total = np.zeros(q.shape)
         for radius, step in self._spheres():
             total += step * (4.0 / 3.0 * np.pi * radius**3) * _sphere_form(q * radius)
+        return total
+
+    def mean_square(self, q_per_m: ArrayLike, spread_m: float) -> NDArray[np.float64]:
+        """Mean of the squared amplitude over particles of many sizes: what an ensemble without interference shows.
+
+        Every boundary's diameter is Gaussian about its own, independent of the others; Gauss-Hermite quadrature.
+
+        Parameters
+        ----------
+        q_per_m : array_like
+            Length of the scattering vector in 1/m, any shape.
+        spread_m : float
+            Standard deviation of the diameters in m; 0 gives `amplitude` squared.
+
+        Returns
+        -------
+        ndarray of float64
+            Electrons squared, of the shape of `q_per_m`.
+        """
+        q = np.asarray(q_per_m, dtype=np.float64)
+        if spread_m == 0.0:
+            return self.amplitude(q) ** 2
+        nodes, weights = np.polynomial.hermite_e.hermegauss(_SIZES)
+        weights = weights / weights.sum()
+        terms = []
+        for radius, step in self._spheres():
+            radii = radius + 0.5 * spread_m * nodes
+            terms.append([step * (4.0 / 3.0 * np.pi * r**3) * _sphere_form(q * r) for r in radii])
+        total = np.zeros(q.shape)
+        for chosen in product(range(_SIZES), repeat=len(terms)):
+            amplitude = sum((term[k] for term, k in zip(terms, chosen, strict=True)), np.zeros(q.shape))
+            total += np.prod(weights[list(chosen)]) * amplitude**2
         return total
 
     def projection(self, pixel_m: float, n: int, oversample: int = 8) -> NDArray[np.float64]:
@@ -216,6 +249,39 @@ def hollow_shell(
             Layer(outer_radius_m=outer, contrast_per_m3=contrast_per_m3),
         ),
     )
+
+
+def hard_sphere_structure(q_per_m: ArrayLike, diameter_m: float, packing: float) -> NDArray[np.float64]:
+    """Structure factor of hard spheres, Percus-Yevick closure.
+
+    1 / S(q) = 1 + 24 eta / x^6 (a x^3 (sin x - x cos x) + b x^2 (2 x sin x - (x^2 - 2) cos x - 2)
+    + eta a / 2 ((4 x^3 - 24 x) sin x - (x^4 - 12 x^2 + 24) cos x + 24)), x = q D, with
+    a = (1 + 2 eta)^2 / (1 - eta)^4 and b = -6 eta (1 + eta / 2)^2 / (1 - eta)^4
+    (Ashcroft & Lekner, 1966, doi:10.1103/PhysRev.145.83; Kinning & Thomas, 1984).
+
+    Parameters
+    ----------
+    q_per_m : array_like
+        Length of the scattering vector in 1/m, any shape.
+    diameter_m : float
+        Distance in m to which two particles can come near.
+    packing : float
+        Part eta of space that they fill, 0 to 0.6; 0 gives 1 everywhere.
+
+    Returns
+    -------
+    ndarray of float64
+        S(q), of the shape of `q_per_m`.
+    """
+    # Below x = 0.1 the sums cancel to the last digit; S has long been flat there.
+    x = np.maximum(np.asarray(q_per_m, dtype=np.float64) * diameter_m, 0.1)
+    sine, cosine = np.sin(x), np.cos(x)
+    a = (1.0 + 2.0 * packing) ** 2 / (1.0 - packing) ** 4
+    b = -6.0 * packing * (1.0 + 0.5 * packing) ** 2 / (1.0 - packing) ** 4
+    first = a * x**3 * (sine - x * cosine)
+    second = b * x**2 * (2.0 * x * sine - (x**2 - 2.0) * cosine - 2.0)
+    third = 0.5 * packing * a * ((4.0 * x**3 - 24.0 * x) * sine - (x**4 - 12.0 * x**2 + 24.0) * cosine + 24.0)
+    return 1.0 / (1.0 + 24.0 * packing / x**6 * (first + second + third))
 
 
 def electron_density_per_m3(

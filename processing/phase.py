@@ -7,9 +7,10 @@ P is the projection onto the measured modulus, x the object, S where the support
 
     ER     x <- P x in S, 0 elsewhere                       (Fienup, 1982, doi:10.1364/AO.21.002758)
     HIO    x <- P x in S, x - beta P x elsewhere            (the same)
+
+RAAR and the difference map, which decide by a reflection, are in `processing.reflections`.
 """
 
-from collections.abc import Callable, Iterator
 from typing import Literal
 
 import numba
@@ -19,7 +20,6 @@ from numpy.typing import NDArray
 
 from processing.project import Constraints, Objects
 
-Algorithm = Literal["hio", "er"]
 Start = Literal["phases", "rings"]
 
 
@@ -34,20 +34,36 @@ class Stepper:
         Where to start, wrapped; copied.
     iterations : int
         Updates until `done`.
+    iteration : int
+        Updates made before, for a run that is resumed.
+    support : ndarray of bool, shape (1 or seeds, n, n), optional
+        Where the objects may be, one for all or one a seed; by default what the constraints say.
 
     Attributes
     ----------
     objects : ndarray of float32, shape (seeds, n, n)
-        The objects now; with `iteration` the whole state, so that a run can be resumed.
+        The objects now; with `iteration` (and `support`, if the caller changes it between updates) the whole state, so
+        that a run can be resumed.
     iteration : int
         Updates so far.
+    support : ndarray of bool, shape (1 or seeds, n, n)
+        May be replaced between two updates.
     """
 
-    def __init__(self, constraints: Constraints, objects: Objects, *, iterations: int) -> None:
+    def __init__(
+        self,
+        constraints: Constraints,
+        objects: Objects,
+        *,
+        iterations: int,
+        iteration: int = 0,
+        support: NDArray[np.bool_] | None = None,
+    ) -> None:
         self.constraints = constraints
         self.objects: Objects = np.array(objects, dtype=np.float32, order="C")
         self.iterations = iterations
-        self.iteration = 0
+        self.iteration = iteration
+        self.support = constraints.support[None] if support is None else support
 
     @property
     def done(self) -> bool:
@@ -59,6 +75,10 @@ class Stepper:
         self._merge(self.constraints.onto_modulus(self.objects))
         self.iteration += 1
 
+    def solution(self) -> Objects:
+        """Return what the objects stand for; where the next stepper starts."""
+        return self.objects
+
     def _merge(self, projected: Objects) -> None:
         raise NotImplementedError
 
@@ -67,96 +87,40 @@ class ErrorReduction(Stepper):
     """ER: keeps what satisfies support and positivity, sets the rest to zero."""
 
     def _merge(self, projected: Objects) -> None:
-        _keep(projected, self.constraints.support)
+        _keep(projected, self.support)
         self.objects = projected
 
 
-class HybridInputOutput(Stepper):
-    """HIO: drives what violates support or positivity towards zero by feedback.
+class Relaxed(Stepper):
+    """A stepper with a feedback.
 
     Parameters
     ----------
-    constraints, objects, iterations
+    constraints, objects, iterations, iteration, support
         As for `Stepper`.
     beta : float
-        Feedback, 0.5 to 0.9 alike.
+        Feedback; `processing.schedule.BETA` has what each does best with.
     """
 
-    def __init__(self, constraints: Constraints, objects: Objects, *, iterations: int, beta: float = 0.9) -> None:
-        super().__init__(constraints, objects, iterations=iterations)
+    def __init__(
+        self,
+        constraints: Constraints,
+        objects: Objects,
+        *,
+        iterations: int,
+        iteration: int = 0,
+        support: NDArray[np.bool_] | None = None,
+        beta: float = 0.9,
+    ) -> None:
+        super().__init__(constraints, objects, iterations=iterations, iteration=iteration, support=support)
         self.beta = np.float32(beta)
 
+
+class HybridInputOutput(Relaxed):
+    """HIO: drives what violates support or positivity towards zero by feedback."""
+
     def _merge(self, projected: Objects) -> None:
-        _feed_back(self.objects, projected, self.constraints.support, self.beta)
-
-
-def schedule(
-    constraints: Constraints,
-    objects: Objects,
-    *,
-    algorithm: Algorithm,
-    iterations: int,
-    final_er: int,
-    beta: float,
-) -> Iterator[Stepper]:
-    """The steppers of one run, each starting where the one before ended: HIO, then error reduction.
-
-    Parameters
-    ----------
-    constraints : Constraints
-        What is known.
-    objects : ndarray of float32, shape (seeds, n, n)
-        Where to start, wrapped.
-    algorithm : {"hio", "er"}
-        With "er" all iterations are error reduction.
-    iterations : int
-        All of them.
-    final_er : int
-        How many of these, at the end, are error reduction.
-    beta : float
-        Feedback of HIO.
-
-    Yields
-    ------
-    Stepper
-        To be driven until done before the next is asked for.
-    """
-    last = iterations if algorithm == "er" else min(final_er, iterations)
-    if iterations > last:
-        hio = HybridInputOutput(constraints, objects, iterations=iterations - last, beta=beta)
-        yield hio
-        objects = hio.objects
-    yield ErrorReduction(constraints, objects, iterations=last)
-
-
-def drive(steppers: Iterator[Stepper], between: Callable[[int], None], every: int = 50) -> Objects:
-    """Run steppers to their end.
-
-    Parameters
-    ----------
-    steppers : iterator of Stepper
-        From `schedule`.
-    between : callable
-        Called with the number of iterations made since the last call; may raise to stop.
-    every : int
-        Iterations between two calls.
-
-    Returns
-    -------
-    ndarray of float32, shape (seeds, n, n)
-        Where the last stepper ended, wrapped.
-    """
-    objects: Objects | None = None
-    for stepper in steppers:
-        while not stepper.done:
-            count = min(every, stepper.iterations - stepper.iteration)
-            for _ in range(count):
-                stepper.update()
-            between(count)
-        objects = stepper.objects
-    if objects is None:
-        raise ValueError("schedule must hold at least one stepper, got none; ask for at least one iteration")
-    return objects
+        _feed_back(self.objects, projected, self.support, self.beta)
 
 
 def random_objects(constraints: Constraints, keys: list[tuple[int, ...]], start: Start = "phases") -> Objects:
@@ -194,9 +158,10 @@ def random_objects(constraints: Constraints, keys: list[tuple[int, ...]], start:
 @numba.njit(cache=True, nogil=True)
 def _keep(projected: Objects, support: NDArray[np.bool_]) -> None:  # pragma: no cover
     for s in range(projected.shape[0]):
+        inside = support[s % support.shape[0]]
         for i in range(projected.shape[1]):
             for j in range(projected.shape[2]):
-                if not (support[i, j] and projected[s, i, j] > 0):
+                if not (inside[i, j] and projected[s, i, j] > 0):
                     projected[s, i, j] = 0
 
 
@@ -205,10 +170,11 @@ def _feed_back(
     objects: Objects, projected: Objects, support: NDArray[np.bool_], beta: np.float32
 ) -> None:  # pragma: no cover
     for s in range(objects.shape[0]):
+        inside = support[s % support.shape[0]]
         for i in range(objects.shape[1]):
             for j in range(objects.shape[2]):
                 value = projected[s, i, j]
-                if support[i, j] and value > 0:
+                if inside[i, j] and value > 0:
                     objects[s, i, j] = value
                 else:
                     objects[s, i, j] -= beta * value

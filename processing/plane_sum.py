@@ -212,18 +212,23 @@ class PlaneSum:
     Parameters
     ----------
     layout : PlaneLayout
+    rows : tuple of int, optional
+        First row and the one behind the last: only the blocks in which these lie are summed, and only they are read.
 
     Attributes
     ----------
     frames : int
     excluded : ndarray of uint32, shape (rows, cols)
-        In how many frames of this sum a valid pixel stood at the type's maximum or maximum - 1.
+        In how many frames of this sum a valid pixel stood at the type's maximum or maximum - 1; always of all rows.
     exclusions : int
         Grows whenever `excluded` changes.
     """
 
-    def __init__(self, layout: PlaneLayout) -> None:
+    def __init__(self, layout: PlaneLayout, rows: tuple[int, int] | None = None) -> None:
         self.layout = layout
+        self._rows = rows or (0, layout.shape[0])
+        first, last = (row * layout.shape[1] for row in self._rows)
+        self._blocks = slice(first // layout.block_pixels, min(layout.blocks, -(-last // layout.block_pixels)))
         self.frames = 0
         self.excluded: NDArray[np.uint32] = np.zeros(layout.shape, np.uint32)
         self.exclusions = 0
@@ -233,8 +238,13 @@ class PlaneSum:
         self._bound = 0  # no pixel can be larger
 
     def _room(self, planes: int) -> NDArray[np.uint8]:
-        layout = self.layout
-        return lanes(layout.blocks * planes, layout.stride).reshape(layout.blocks, planes, layout.stride)
+        blocks, stride = self._blocks.stop - self._blocks.start, self.layout.stride
+        return lanes(blocks * planes, stride).reshape(blocks, planes, stride)
+
+    @property
+    def _bounds(self) -> slice:
+        """First planes of the blocks, and the one behind."""
+        return slice(self._blocks.start, self._blocks.stop + 1)
 
     @property
     def nbytes(self) -> int:
@@ -287,12 +297,13 @@ class PlaneSum:
             for i in range(0, len(spills), _AT_ONCE):
                 group = spills[i : i + _AT_ONCE]
                 frames = np.array([spill.data.ctypes.data for spill in group], np.int64)
-                starts = np.stack([spill.starts for spill in group])
-                flagged = np.stack([spill.flagged for spill in group])
+                starts = np.stack([spill.starts[self._bounds] for spill in group])
+                flagged = np.stack([spill.flagged[self._blocks] for spill in group])
                 _add(self._planes, frames, starts, flagged, self._nothing)
         else:
             (spill,) = spills
-            _subtract(self._planes, spill.data.ctypes.data, spill.starts, spill.flagged)
+            starts, flagged = spill.starts[self._bounds], spill.flagged[self._blocks]
+            _subtract(self._planes, spill.data.ctypes.data, starts, flagged)
         for spill in spills:
             self._tail += spill.tail if sign > 0 else np.negative(spill.tail)
             spill.add_excluded(self.excluded, sign)
@@ -314,8 +325,9 @@ class PlaneSum:
         self._same_layout(other.layout)
         self._make_room(other._bound)  # noqa: SLF001 - one of its own kind
         planes = other._planes.shape[1]  # noqa: SLF001
-        starts = np.arange(self.layout.blocks + 1, dtype=np.int32)[None] * np.int32(planes)
-        flagged = np.zeros((1, self.layout.blocks), np.uint8)
+        blocks = len(self._planes)
+        starts = np.arange(blocks + 1, dtype=np.int32)[None] * np.int32(planes)
+        flagged = np.zeros((1, blocks), np.uint8)
         _add(self._planes, np.array([other._planes.ctypes.data]), starts, flagged, self._nothing)  # noqa: SLF001
         self._tail += other._tail  # noqa: SLF001
         self.excluded += other.excluded
@@ -328,13 +340,25 @@ class PlaneSum:
         Parameters
         ----------
         out : ndarray of uint64, shape (rows, cols), optional
-            Memory to use again.
+            Memory to use again, for a sum of all rows.
         """
+        if self._rows != (0, self.layout.shape[0]):
+            return self._some_rows()
         out = np.empty(self.layout.shape, np.uint64) if out is None else out
         flat = out.reshape(-1)
         _read_out(self._planes, self.layout.block_pixels, self.layout.blocked_pixels, flat)
         flat[self.layout.blocked_pixels :] = self._tail
         return out
+
+    def _some_rows(self) -> NDArray[np.uint64]:
+        layout, cols = self.layout, self.layout.shape[1]
+        first = self._blocks.start * layout.block_pixels
+        pixels = min(self._blocks.stop * layout.block_pixels, layout.blocked_pixels) - first
+        flat: NDArray[np.uint64] = np.empty(pixels, np.uint64)
+        _read_out(self._planes, layout.block_pixels, pixels, flat)
+        flat = np.concatenate([flat, self._tail])  # of use only where the last row is among them
+        start, stop = self._rows
+        return flat[start * cols - first : stop * cols - first].reshape(stop - start, cols)
 
 
 def warm_up() -> None:

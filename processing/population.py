@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from processing.align import aligned
-from processing.phase import Algorithm, Start, drive, random_objects, schedule
+from processing.phase import Start, random_objects
 from processing.project import Constraints, Objects, centred, wrapped
+from processing.schedule import Algorithm, drive, schedule
+from processing.shrinkwrap import ShrinkWrap
 
 _CACHE_PIXELS = 40_000  # of float32 objects in a batch; with their transforms they fill a core's second cache
 
@@ -29,18 +31,21 @@ class Run:
 
     Attributes
     ----------
-    algorithm : {"hio", "er"}
+    algorithm : {"hio", "raar", "dm", "er"}
         Method.
     iterations, final_er : int
         Iterations, and how many of them, at the end, are error reduction.
     beta : float
-        Feedback of HIO.
+        Feedback.
+    shrink : ShrinkWrap or None
+        How the support is drawn anew between steps; None keeps it.
     """
 
     algorithm: Algorithm
     iterations: int
     final_er: int
     beta: float
+    shrink: ShrinkWrap | None = None
 
 
 class Meter:
@@ -191,7 +196,7 @@ def _drive(constraints: Constraints, objects: Objects, run: Run, meter: Meter) -
         final_er=run.final_er,
         beta=run.beta,
     )
-    ended = drive(steppers, lambda made: meter.add(made * len(objects)))
+    ended = drive(steppers, lambda made: meter.add(made * len(objects)), run.shrink)
     return centred(ended), constraints.r_factor(ended)
 
 

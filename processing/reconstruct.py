@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 
 from processing.align import aligned, centred_on_mass, coherence
 from processing.families import Family, best_mean, find_families, group_agreement
+from processing.modulation import is_modulated
 from processing.object_size import estimate_diameter_m
-from processing.phase import Algorithm, Start
+from processing.phase import Start
 from processing.population import Meter, ReconstructionStoppedError, Run, solve_guided, solve_random
 from processing.prepared import Prepared
 from processing.project import Constraints, Objects, constraints_of, disc
 from processing.reconstruction import CannotReconstructError, PhaseSettings, Reconstruction
+from processing.schedule import BETA, Algorithm
+from processing.shrinkwrap import ShrinkWrap
 from processing.transfer import Transfer, transfer_function
 
 __all__ = [
@@ -37,6 +40,8 @@ _CLEAR_SIGMA = 3.0  # images are compared where the pattern stands out of the no
 _MOST_CENTRAL_SPECKLES = 4.0  # 3.9 still gives SSIM 0.995, 4.5 gives 0.937, 6.4 nothing (science.md 4)
 _DIAMETER_TOLERANCE = 0.09  # of a given diameter against the one the pattern shows
 _ESTIMATE_MARGIN = 0.02  # added to the support when the diameter was estimated: few frames make it up to 6 % low
+_FAINT = 0.01  # of the image's maximum: is part of the object
+_SHRINKWRAP_MARGIN = 0.2  # added to the support that shrink-wrap begins with and never leaves
 _WIDEST_SUPPORT = 0.45  # of the array: the object's autocorrelation must fit
 _LEAST_ELEMENTS = 3.0  # resolved over the diameter
 
@@ -53,8 +58,11 @@ class _Task:
     def run(self, iterations: int) -> Run:
         """How a seed is driven for so many iterations."""
         s = self.settings
-        algorithm: Algorithm = "er" if s.algorithm == "er" else "hio"
-        return Run(algorithm=algorithm, iterations=iterations, final_er=min(s.final_er, iterations), beta=s.beta)
+        algorithm: Algorithm = "hio" if s.algorithm == "ghio" else s.algorithm
+        shrink = ShrinkWrap(threshold=s.support_threshold) if s.support == "shrinkwrap" else None
+        last = min(s.final_er, iterations)
+        beta = BETA[algorithm] if s.beta is None else s.beta
+        return Run(algorithm=algorithm, iterations=iterations, final_er=last, beta=beta, shrink=shrink)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +137,8 @@ def reconstruct(
     Raises
     ------
     CannotReconstructError
-        If the object's diameter is neither given nor to be seen in the pattern, or does not fit the array.
+        If nothing was measured, or the object's diameter is neither given nor to be seen in the pattern, or does not
+        fit the array.
     ReconstructionStoppedError
         If `should_stop` said so.
     """
@@ -151,6 +160,8 @@ def reconstruct(
     curve = _transfer(prepared, independent, settings, diameter)
     guided = None if delivered is independent else _transfer(prepared, delivered, settings, diameter).prtf
     doubts += _limits(prepared, diameter, curve.resolution_m)
+    if settings.support == "shrinkwrap":
+        doubts += _shrunk_too_far(mean, diameter / prepared.pixel_size_m)
     return Reconstruction(
         image=centred_on_mass(mean).astype(np.float32),
         pixel_size_m=prepared.pixel_size_m,
@@ -174,6 +185,10 @@ def reconstruct(
 
 def _diameter(prepared: Prepared, settings: PhaseSettings) -> tuple[float, bool, list[str]]:
     """Diameter of the object in m, whether it was estimated, and what speaks against a given one."""
+    if not np.any(prepared.amplitude[prepared.valid] > 0):
+        raise CannotReconstructError(
+            "amplitudes must hold at least one measured bin above zero, got none; sum more frames, or check the mask"
+        )
     seen = estimate_diameter_m(prepared)
     given = settings.object_diameter_m
     if given is None and seen is None:
@@ -200,6 +215,7 @@ def _diameter(prepared: Prepared, settings: PhaseSettings) -> tuple[float, bool,
 def _task(prepared: Prepared, settings: PhaseSettings, diameter: float, meter: Meter, estimated: bool) -> _Task:
     """Constraints and the part of the transform in which images are compared."""
     margin = settings.support_margin + (_ESTIMATE_MARGIN if estimated else 0.0)
+    margin += _SHRINKWRAP_MARGIN if settings.support == "shrinkwrap" else 0.0
     radius = margin * diameter / 2.0 / prepared.pixel_size_m
     constraints = constraints_of(prepared.amplitude, prepared.valid, disc(prepared.amplitude.shape[0], radius))
     clear = prepared.valid & (prepared.amplitude**2 > _CLEAR_SIGMA * prepared.sigma)
@@ -313,9 +329,25 @@ def _transfer(prepared: Prepared, solutions: _Solutions, settings: PhaseSettings
     )
 
 
+def _shrunk_too_far(image: NDArray[np.float64], diameter_px: float) -> list[str]:
+    """Whether shrink-wrap took a part of the object away, which neither R nor agreement tells."""
+    away = np.arange(len(image)) - len(image) // 2
+    positive = centred_on_mass(image) > _FAINT * image.max()
+    width = 2.0 * float(np.hypot(away[:, None], away[None, :])[positive].max(initial=0.0)) + 1.0
+    if width >= (1.0 - _DIAMETER_TOLERANCE) * diameter_px:
+        return []
+    words = f"object must be as wide as its pattern says, {diameter_px:.1f} image pixels, got {width:.1f} left by"
+    return [f"{words} shrink-wrap; lower support_threshold"]
+
+
 def _limits(prepared: Prepared, diameter: float, resolution_m: float) -> list[str]:
     """What the data themselves cannot carry."""
     found = []
+    if not is_modulated(prepared):
+        found.append(
+            "pattern must go up and down as that of a particle does, got a smooth one; it may be of air and membrane "
+            "alone: check the screening and that background is subtracted, or sum more frames"
+        )
     speckles = prepared.central_speckles(diameter)
     if speckles > _MOST_CENTRAL_SPECKLES:
         found.append(

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from processing.phase import Start
+from processing.schedule import Algorithm
 
 Confidence = Literal["high", "low"]
 
@@ -21,8 +22,9 @@ class PhaseSettings:
 
     Attributes
     ----------
-    algorithm : {"hio", "ghio", "er"}
-        Independent seeds of HIO, guided HIO (the paper's method), or error reduction alone.
+    algorithm : {"hio", "ghio", "raar", "dm", "er"}
+        Independent seeds of HIO, guided HIO (the paper's method), independent seeds of RAAR or of the difference map,
+        or error reduction alone.
     seeds : int
         Random starts, or replicas of a generation.
     iterations : int
@@ -33,12 +35,17 @@ class PhaseSettings:
         How many of the iterations, at the end, are error reduction; all of them when there are fewer.
     best_fraction : float
         Part of the seeds averaged into the image. The paper's 20 % of 100; 30 % leaves a tenth less error in 2.5 s.
-    beta : float
-        Feedback of HIO.
+    beta : float or None
+        Feedback; None is what the algorithm does best with, `processing.schedule.BETA`.
     object_diameter_m : float or None
         Largest diameter of the object in m; None estimates it from the pattern.
     support_margin : float
         Radius of the support disc over the object's, 1.05 to 1.15.
+    support : {"disc", "shrinkwrap"}
+        The disc as it is, or one that is 0.2 wider and shrinks on to the object.
+    support_threshold : float
+        Part of the smoothed object's maximum above which shrink-wrap keeps a pixel; must be below the thinnest part of
+        the object.
     start : {"phases", "rings"}
         Random phases, or one random sign a ring.
     restarts : int
@@ -51,15 +58,17 @@ class PhaseSettings:
         Threads; the result does not depend on it.
     """
 
-    algorithm: Literal["hio", "ghio", "er"] = "hio"
+    algorithm: Algorithm | Literal["ghio"] = "hio"
     seeds: int = 100
     iterations: int = 1000
     generations: int = 10
     final_er: int = 30
     best_fraction: float = 0.3
-    beta: float = 0.9
+    beta: float | None = None
     object_diameter_m: float | None = None
     support_margin: float = 1.1
+    support: Literal["disc", "shrinkwrap"] = "disc"
+    support_threshold: float = 0.04
     start: Start = "phases"
     restarts: int = 1
     independent_seeds: int = 40
@@ -76,14 +85,14 @@ class PhaseSettings:
             "best_fraction": (0.0, 1.0),
             "beta": (0.0, 1.0),
             "support_margin": (0.5, 3.0),
+            "support_threshold": (0.0, 1.0),
             "final_er": (0, 1_000_000),
             "restarts": (0, 100),
         }
         for name, (low, high) in bounds.items():
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(
-                    f"{name} must be between {low:g} and {high:g}, got {getattr(self, name)}; correct the settings"
-                )
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"{name} must be between {low:g} and {high:g}, got {value}; correct the settings")
         if self.object_diameter_m is not None and not self.object_diameter_m > 0:
             raise ValueError(
                 f"object diameter must be positive (m), got {self.object_diameter_m}; leave it out to estimate it"

@@ -13,7 +13,7 @@ from service.office import Office
 from service.pipeline import Pipeline
 from service.receive import RECEIVE_BUFFER_BYTES
 from service.safety import Safety
-from service.status import AtRisk, Counts, LastFrame, State, Status
+from service.status import AtRisk, Counts, Forecast, LastFrame, State, Status
 
 _VERSION = version("xedm")
 
@@ -85,6 +85,7 @@ class StatusBoard:
                 errors=pipeline.errors.all(),
                 last=self._last(),
                 reconstruction=office.reconstruction,
+                forecast=_with_missing(office.forecast, counts.accepted),
                 paused=pipeline.paused,
                 ends_within_s=pipeline.ends_within_s(),
                 shape=series.shape if series else None,
@@ -100,11 +101,13 @@ class StatusBoard:
         booked = dict(ledger.counts) if ledger else {}
         booked["foreign"] = pipeline.foreign
         booked["missing"] = sum(last - first + 1 for first, last in self._missing())
-        # What waits for a header when a series has ended belongs to the next one's books, or to nobody's.
+        # What waits for a header when a series has ended is foreign to it; the next series may still claim it.
         waiting = len(pipeline.waiting)
-        ended = pipeline.series is not None and pipeline.series.ended
-        pending = in_mailbox + (0 if ended else waiting) + (ledger.pending if ledger else 0)
-        received = images - pipeline.images_before - (waiting if ended else 0)
+        if pipeline.series is not None and pipeline.series.ended:
+            booked["foreign"] += waiting
+            waiting = 0
+        pending = in_mailbox + waiting + (ledger.pending if ledger else 0)
+        received = images - pipeline.images_before
         elsewhere = pipeline.series.not_from_socket if pipeline.series else 0
         return Counts(received=received + elsewhere, pending=pending, **booked)
 
@@ -155,3 +158,10 @@ class StatusBoard:
             "incomplete": f"series ended with {counts.missing} missing and {counts.corrupt} corrupt frames",
             "failed": "series failed: see the errors",
         }[state]
+
+
+def _with_missing(forecast: Forecast, accepted: int) -> Forecast:
+    """Return a forecast with the frames still to come."""
+    if forecast.frames_needed is None:
+        return forecast
+    return forecast.model_copy(update={"frames_missing": max(0, forecast.frames_needed - accepted)})

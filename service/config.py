@@ -71,7 +71,9 @@ class Screening(_Section):
     ring_outer_px: float = Field(31.2, gt=0, le=10_000)
     reference_total: float | None = Field(None, gt=0, description="total of a good frame; default: found")
     settle_frames: int = Field(5, ge=1, le=10_000, description="frames before the first, provisional verdicts")
-    hold_mib: float = Field(256.0, ge=1, description="memory for compressed frames whose verdict may still flip")
+    hold_mib: float = Field(
+        256.0, ge=1, description="memory for compressed frames whose verdict may still flip, at most 1000"
+    )
 
     @model_validator(mode="after")
     def _ring(self) -> "Screening":
@@ -121,19 +123,30 @@ class Reconstruction(_Section):
     memory_mib: int = Field(4096, ge=256, le=1 << 20, description="the most memory a reconstruction may take")
     retries: int = Field(2, ge=0, le=10, description="how often one that crashed or ran out of memory is tried again")
     object_diameter_m: float | None = Field(None, gt=0, description="expected outer diameter; default: estimated")
+    wanted_resolution_m: float | None = Field(
+        None, gt=0, description="half-period for which the frames still needed are forecast; default: no forecast"
+    )
     width_px: int | None = Field(None, ge=15, description="unbinned width used about the centre; default: automatic")
     binning: int = Field(3, ge=1, le=31, description="odd; the paper's 3 x 3")
     reduction: int | None = Field(None, ge=1, le=63, description="further odd binning; default: automatic")
     central_px: float = Field(151.0, gt=0, description="unbinned diameter of the removed central speckle")
     background: Literal["azimuthal", "raw", "none"] = "azimuthal"
     negative: Literal["bins", "pixels"] = "bins"
-    algorithm: Literal["hio", "ghio", "er"] = "hio"
+    algorithm: Literal["hio", "ghio", "raar", "dm", "er"] = "hio"
     seeds: int = Field(100, ge=1, le=10_000)
     iterations: int = Field(1000, ge=1, le=1_000_000)
     generations: int = Field(10, ge=1, le=1000)
     best_fraction: float = Field(0.3, gt=0, le=1, description="part of the seeds averaged into the image")
-    beta: float = Field(0.9, gt=0, le=1, description="feedback of HIO")
+    beta: float | None = Field(
+        None, gt=0, le=1, description="feedback; default: 0.9 for HIO, 0.99 for RAAR and the difference map"
+    )
     support_margin: float = Field(1.1, ge=0.5, le=3, description="radius of the support over the object's")
+    support: Literal["disc", "shrinkwrap"] = Field(
+        "disc", description="the disc as it is, or one that is 0.2 wider and shrinks on to the object"
+    )
+    support_threshold: float = Field(
+        0.04, gt=0, lt=1, description="part of the smoothed object's maximum above which shrinkwrap keeps a pixel"
+    )
     start: Literal["phases", "rings"] = Field("phases", description="random phases, or one random sign a ring")
     seed: int = Field(0, ge=0)
 

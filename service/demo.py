@@ -1,8 +1,6 @@
 """The whole way in one go: simulation, service, Bluesky scan; and its live sum held against the truth."""
 
 import json
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -15,6 +13,7 @@ from service.config import Settings
 from service.documents import DocumentWriter, ScanProgress
 from service.errors import NotReachedError, UserError
 from service.listen import listen_tcp, port_of
+from service.own_sum import own_sum
 from service.processes import Running, start_live, start_sim
 from service.scan_failure import told_in_a_sentence
 from service.session import beamline_names, build_session, close_channels, leave_safely, point_at
@@ -118,12 +117,12 @@ class Demo:
         self.sim.stop()
 
 
-def fresh_folder(output: Path) -> Path:
+def fresh_folder(output: Path, name: str = "demo") -> Path:
     """Make a folder of its own for this run: `demo`, or `demo_2`, ... where there is one."""
-    count, folder = 1, output / "demo"
+    count, folder = 1, output / name
     while folder.exists():
         count += 1
-        folder = output / f"demo_{count}"
+        folder = output / f"{name}_{count}"
     folder.mkdir(parents=True)
     return folder.resolve()
 
@@ -219,12 +218,4 @@ def truth_sum(demo: Demo, series: int, frames: Sequence[int]) -> Path:
     UserError
         When it cannot.
     """
-    output, asked = demo.folder / "truth_sum.npz", demo.folder / "truth" / "asked_frames.txt"
-    asked.write_text(",".join(map(str, frames)), encoding="utf-8")
-    command = ["-m", "sim.truth", str(demo.truth), "--series", str(series), "--frames", f"@{asked}"]
-    done = subprocess.run(
-        [sys.executable, *command, "--output", str(output)], capture_output=True, text=True, timeout=600, check=False
-    )
-    if done.returncode:
-        raise UserError(f"the simulation's own sum cannot be had: {done.stderr.strip()[-400:]}")
-    return output
+    return own_sum(demo.truth, series, frames, demo.folder / "truth_sum.npz")

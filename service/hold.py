@@ -6,15 +6,17 @@ from processing.frame import EncodedFrame
 
 
 class Hold:
-    """Bounded by bytes; frames near a cut are given up last.
+    """Bounded by bytes and number; frames near a cut are given up last.
 
     Parameters
     ----------
     capacity_bytes : int
+    most_frames : int
+        So that small frames do not take memory for minutes on end.
     """
 
-    def __init__(self, capacity_bytes: int) -> None:
-        self._capacity = capacity_bytes
+    def __init__(self, capacity_bytes: int, most_frames: int = 1000) -> None:
+        self._capacity, self._most = capacity_bytes, most_frames
         self._frames: dict[int, EncodedFrame] = {}
         self._clear: deque[int] = deque()
         self._marginal: deque[int] = deque()
@@ -28,14 +30,14 @@ class Hold:
         self._frames[row] = frame
         self.held_bytes += len(frame.blob)
         (self._marginal if marginal else self._clear).append(row)
-        while self.held_bytes > self._capacity and len(self._frames) > 1:
+        while (self.held_bytes > self._capacity or len(self._frames) > self._most) and len(self._frames) > 1:
             queue = self._clear if self._clear and self._clear[0] != row else self._marginal or self._clear
             oldest = queue.popleft()
             self.held_bytes -= len(self._frames.pop(oldest).blob)
 
     def full(self) -> bool:
         """Whether the next frame would push one out."""
-        return 0 < self._capacity <= self.held_bytes
+        return self._capacity > 0 and (self._capacity <= self.held_bytes or self._most <= len(self._frames))
 
     def get(self, row: int) -> EncodedFrame | None:
         """Return the frame of a ledger row, None when it is gone."""

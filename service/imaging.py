@@ -40,6 +40,9 @@ class ImagingJob:
     wavelength_m, distance_m, pixel_size_m : float
     settings : dict
         The section `reconstruction` of the configuration.
+    even : SumSnapshot or None
+        Sum of the accepted frames with an even number, of rows of the window from `even_row` on.
+    even_row : int
     """
 
     accepted: SumSnapshot
@@ -53,6 +56,8 @@ class ImagingJob:
     settings: Mapping[str, Any]
     final: bool = False
     workers: int = 1
+    even: SumSnapshot | None = None
+    even_row: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +75,15 @@ class ImagingResult:
     image : ndarray of float32, shape (n, n), or None
         None when the phasing was refused or failed; `message` says why.
     prtf, q_per_m : ndarray, shape (m,)
+    guided_prtf : ndarray, shape (m,), or None
+        The optimistic curve of guided replicas, with "ghio".
     figures : dict
         Resolution, R factor and the like.
+    snr : dict of str to ndarray, shape (m,)
+        Signal to noise of the sum ("snr"), the "correlation" of its halves and "q" in 1/m; empty when the halves are
+        not known.
+    forecast : dict
+        Resolution that the signal to noise allows, and frames needed for the wanted one.
     """
 
     frames: int
@@ -82,8 +94,11 @@ class ImagingResult:
     pixel_size_m: float = float("nan")
     prtf: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     q_per_m: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    guided_prtf: NDArray[np.float64] | None = None
     figures: dict[str, float | int | str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    snr: dict[str, NDArray[Any]] = field(default_factory=dict)
+    forecast: dict[str, float | int | None] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     message: str = ""
     seconds: float = 0.0
@@ -185,14 +200,16 @@ def _wait(child: Contained, started: float, timeout_s: float, give_up: Callable[
 
 def write_job(desk: Path, job: ImagingJob) -> None:
     """Write a job where the child looks for it."""
-    np.savez(
-        desk / "input.npz",
-        accepted=job.accepted.data,
-        accepted_excluded=job.accepted.excluded,
-        background=job.background.data,
-        background_excluded=job.background.excluded,
-        valid=job.valid,
-    )
+    arrays: dict[str, NDArray[Any]] = {
+        "accepted": job.accepted.data,
+        "accepted_excluded": job.accepted.excluded,
+        "background": job.background.data,
+        "background_excluded": job.background.excluded,
+        "valid": job.valid,
+    }
+    if job.even is not None:
+        arrays["even"] = job.even.data
+    np.savez(desk / "input.npz", allow_pickle=False, **arrays)
     facts = {
         "frames": job.accepted.frames,
         "background_frames": job.background.frames,
@@ -203,6 +220,8 @@ def write_job(desk: Path, job: ImagingJob) -> None:
         "pixel_size_m": job.pixel_size_m,
         "settings": dict(job.settings),
         "workers": job.workers,
+        "even_frames": 0 if job.even is None else job.even.frames,
+        "even_row": job.even_row,
     }
     (desk / "job.json").write_text(json.dumps(facts), encoding="utf-8")
 
@@ -227,8 +246,11 @@ def _read_result(desk: Path, code: int, frames: int, seconds: float) -> ImagingR
             pixel_size_m=facts.get("pixel_size_m", float("nan")),
             prtf=arrays["prtf"],
             q_per_m=arrays["q"],
+            guided_prtf=arrays.get("guided_prtf", None),
             figures=facts.get("figures", {}),
             settings=facts.get("settings", {}),
+            snr={name: arrays[f"snr_{name}"] for name in ("q", "correlation", "snr") if f"snr_{name}" in arrays},
+            forecast=facts.get("forecast", {}),
             warnings=tuple(facts.get("warnings", ())),
             message=facts.get("message", ""),
             seconds=seconds,

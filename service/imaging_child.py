@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from processing.background import scaled_background
 from processing.geometry import Geometry
 from processing.prepare import CannotPrepareError, Prepared, PrepareSettings, SummedPattern, prepare
 from processing.reconstruct import reconstruct
 from processing.reconstruction import CannotReconstructError, PhaseSettings, Reconstruction
+from processing.signal_to_noise import SignalToNoise, signal_to_noise
 
 _PREPARE_NAMES = ("width_px", "binning", "reduction", "central_px", "background", "negative", "object_diameter_m")
 _PHASE_NAMES = (
@@ -26,6 +28,8 @@ _PHASE_NAMES = (
     "best_fraction",
     "beta",
     "support_margin",
+    "support",
+    "support_threshold",
     "start",
     "seed",
     "object_diameter_m",
@@ -95,13 +99,60 @@ def carry_out(job: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> tuple[dic
         "prtf": np.zeros(0),
         "q": np.zeros(0),
     }
+    noise = _signal_to_noise(job, arrays, prepared, geometry)
+    if noise is not None:
+        facts["forecast"] = _forecast(noise, settings["wanted_resolution_m"])
+        results |= {"snr_q": noise.q_per_m, "snr_correlation": noise.correlation, "snr_snr": noise.snr}
     chosen = PhaseSettings(**{name: settings[name] for name in _PHASE_NAMES}, workers=job["workers"])
     try:
         image = reconstruct(prepared, chosen)
     except CannotReconstructError as error:
         return {**facts, "message": str(error)}, results
     facts |= _facts_of_image(image)
+    if image.guided_prtf is not None:
+        results["guided_prtf"] = image.guided_prtf
     return facts, results | {"image": image.image, "prtf": image.prtf, "q": image.q_per_m}
+
+
+def _signal_to_noise(
+    job: dict[str, Any], arrays: dict[str, NDArray[Any]], prepared: Prepared, geometry: Geometry
+) -> SignalToNoise | None:
+    """Compare the halves of the sum, where both hold frames."""
+    if "even" not in arrays or not 0 < job["even_frames"] < job["frames"]:
+        return None
+    rows = slice(job["even_row"], job["even_row"] + len(arrays["even"]))
+    center = (prepared.center[0] - rows.start, prepared.center[1])
+    valid = arrays["valid"][rows] != 0
+    dark = None
+    if prepared.background_frames:
+        shape = (valid.shape[0], valid.shape[1])
+        dark = scaled_background(
+            arrays["background"][rows].astype(np.float64),
+            valid & (arrays["background_excluded"][rows] == 0),
+            geometry.at(center).radius_px(shape),
+            ratio=job["frames"] / prepared.background_frames,
+        ).expected
+    diameter_m = job["settings"]["object_diameter_m"]
+    return signal_to_noise(
+        SummedPattern(counts=arrays["even"], frames=job["even_frames"]),
+        SummedPattern(
+            counts=arrays["accepted"][rows], frames=job["frames"], excluded=arrays["accepted_excluded"][rows]
+        ),
+        valid,
+        prepared,
+        center,
+        dark=dark,
+        **({} if diameter_m is None else {"speckle_bins": prepared.speckle_bins(diameter_m)}),
+    )
+
+
+def _forecast(noise: SignalToNoise, wanted_m: float | None) -> dict[str, float | int | None]:
+    return {
+        "frames": noise.frames,
+        "resolution_m": noise.resolution_m if np.isfinite(noise.resolution_m) else None,
+        "wanted_resolution_m": wanted_m,
+        "frames_needed": None if wanted_m is None else noise.frames_needed(wanted_m),
+    }
 
 
 def _facts_of(prepared: Prepared, origin: list[int]) -> dict[str, float | int]:

@@ -279,10 +279,13 @@ class Keeper:
             if series.accepted is None or series.background is None or rows == self.checkpoint_through:
                 return
             accepted, background = freeze(series.accepted), freeze(series.background)
+            even = None if series.even is None else freeze(series.even)
             columns = {name: series.ledger.column(name).copy() for name in COLUMNS}
             facts = self._state_facts()
         arrays: dict[str, Any] = {f"ledger/{name}": column for name, column in columns.items()}
-        for name, part in (("accepted", accepted), ("background", background)):
+        for name, part in (("accepted", accepted), ("background", background), ("even", even)):
+            if part is None:
+                continue
             arrays |= {f"{name}/data": part.data, f"{name}/excluded": part.excluded}
             facts[f"{name}_frames"] = part.frames
         arrays["valid"] = series.valid

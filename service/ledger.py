@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from processing.frame import CATEGORY_NAMES, Category, FrameScore
+from processing.frame import CATEGORY_NAMES, MAX_FRAMES, Category, FrameScore
 from service.source import PointNote
 
 PENDING = 255
 LOST = 254
 """Verdict of a row whose frame went with a killed service before its bytes were safe: it counts as missing."""
+_LEAST_ROOM = 1024
 _UNREADABLE = 0xFFFFFFFF
 COLUMNS: Mapping[str, type] = {
     "frame": np.uint32,
@@ -38,12 +39,20 @@ class LedgerRows:
 
 
 class Ledger:
-    """Rows that grow by one an image message; columns are NumPy arrays so that re-judging is quick."""
+    """Rows that grow by one an image message; columns are NumPy arrays so that re-judging is quick.
 
-    def __init__(self) -> None:
-        self._columns: dict[str, NDArray[Any]] = {name: np.zeros(1024, dtype) for name, dtype in COLUMNS.items()}
+    Parameters
+    ----------
+    announced : int or None
+        For how many frames to have room from the start; memory is touched only as rows come.
+    """
+
+    def __init__(self, announced: int | None = None) -> None:
+        room = max(_LEAST_ROOM, min(announced or 0, MAX_FRAMES))
+        self._columns: dict[str, NDArray[Any]] = {name: np.zeros(room, dtype) for name, dtype in COLUMNS.items()}
         self._rows = 0
-        self._row_of_frame: dict[int, int] = {}
+        self._row_after: NDArray[np.int32] = np.zeros(room, np.int32)  # of a frame number: its row plus one, 0 for none
+        self._distinct = 0
         self.highest_frame = -1
         self.counts = dict.fromkeys(CATEGORY_NAMES, 0)
         self.pending = 0
@@ -58,7 +67,15 @@ class Ledger:
 
     def row_of(self, frame: int) -> int | None:
         """Return the row that speaks for a frame number, None before any readable message of it."""
-        return self._row_of_frame.get(frame)
+        row = int(self._row_after[frame]) if 0 <= frame < len(self._row_after) else 0
+        return row - 1 if row else None
+
+    def _speaks(self, row: int, frame: int) -> None:
+        """Have a row speak for a frame number."""
+        while frame >= len(self._row_after):
+            self._row_after = np.concatenate([self._row_after, np.zeros_like(self._row_after)])
+        self._distinct += not self._row_after[frame]
+        self._row_after[frame] = row + 1
 
     def enter(self, frame: int | None, category: Category | None, score: FrameScore | None, parameters: int) -> int:
         """Add a row; `category` None means pending. Return the row's index.
@@ -87,7 +104,7 @@ class Ledger:
             self.counts[category.label] += 1
         if frame is not None:
             if category is not Category.DUPLICATE:
-                self._row_of_frame[frame] = row
+                self._speaks(row, frame)
             self.highest_frame = max(self.highest_frame, frame)
         return row
 
@@ -111,8 +128,9 @@ class Ledger:
             self.counts[CATEGORY_NAMES[before]] -= 1
         self._columns["verdict"][row] = LOST
         frame = int(self._columns["frame"][row])
-        if self._row_of_frame.get(frame) == row:
-            del self._row_of_frame[frame]
+        if self.row_of(frame) == row:
+            self._row_after[frame] = 0
+            self._distinct -= 1
 
     def load(self, columns: Mapping[str, NDArray[Any]]) -> None:
         """Take over the rows of an earlier life of the series, into an empty ledger.
@@ -131,7 +149,8 @@ class Ledger:
         self.pending = int((verdicts == PENDING).sum())
         self.counts = {name: int((verdicts == number).sum()) for number, name in enumerate(CATEGORY_NAMES)}
         speaks = (verdicts != Category.DUPLICATE) & (verdicts != LOST) & (frames != _UNREADABLE)
-        self._row_of_frame = dict(zip(frames[speaks].tolist(), np.flatnonzero(speaks).tolist(), strict=True))
+        for row in np.flatnonzero(speaks).tolist():
+            self._speaks(row, int(frames[row]))
         known = frames[frames != _UNREADABLE]
         self.highest_frame = int(known.max(initial=0)) if known.size else -1
 
@@ -155,7 +174,7 @@ class Ledger:
         limit = self.highest_frame + 1 if upto is None else upto
         seen = np.zeros(limit + 2, bool)
         seen[0] = seen[-1] = True  # guards on both sides, so that every run of holes has two ends
-        numbers = np.fromiter(self._row_of_frame, np.int64, len(self._row_of_frame))
+        numbers = np.flatnonzero(self._row_after)
         seen[numbers[numbers < limit] + 1] = True
         steps = np.diff(seen.astype(np.int8))
         starts, stops = np.flatnonzero(steps == -1), np.flatnonzero(steps == 1) - 1
@@ -163,7 +182,7 @@ class Ledger:
 
     def distinct(self) -> int:
         """Return how many different frame numbers were seen."""
-        return len(self._row_of_frame)
+        return self._distinct
 
     def rows(self, upto: int | None) -> LedgerRows:
         """Return all rows, the missing frames behind the received ones, joined with the scan's points."""

@@ -11,12 +11,13 @@ from typing import Any
 
 import structlog
 
-from processing.snapshot import freeze
+from processing.snapshot import SumSnapshot, Window, freeze
+from service import free_memory
 from service.books import ErrorLog
 from service.imaging import ImagingError, ImagingJob, ImagingResult, run_imaging
 from service.imaging_window import imaging_window
 from service.series import Series
-from service.status import ReconstructionStatus
+from service.status import Forecast, ReconstructionStatus
 from service.store import SeriesFile, write_series_file
 
 _log = structlog.get_logger()
@@ -94,6 +95,7 @@ class Office:
         self.current: Folder | None = None
         self.degraded: dict[str, str] = {}
         self.reconstruction = ReconstructionStatus()
+        self.forecast = Forecast()
 
     def start(self) -> None:
         """Open for business."""
@@ -105,6 +107,7 @@ class Office:
         enabled = folder.series.settings.reconstruction.enabled
         self.current = folder
         self.reconstruction = ReconstructionStatus(state="waiting" if enabled else "off")
+        self.forecast = Forecast()
         folder.next_image_at = _next_mark(folder, 0)
 
     def look(self) -> None:
@@ -228,6 +231,7 @@ class Office:
                 self._errors.add("no image", str(error), series=series)
         else:
             folder.imaging = result
+            self.forecast = Forecast(**result.forecast)
             resolution = result.figures.get("resolution_m")
             self.reconstruction = ReconstructionStatus(
                 state="done" if result.image is not None else "failed",
@@ -249,6 +253,7 @@ class Office:
             self._fresh = True
         elif len(folder.series.ledger) > folder.durable_through:
             self.save(folder)
+            free_memory.give_back()
             self._fresh = False
 
     def _pause_s(self) -> float:
@@ -314,6 +319,7 @@ def imaging_job(series: Series) -> ImagingJob | str:
         distance_m=distance,
         pixel_size_m=pixel,
     )
+    even, even_row = _even_part(series, place.window)
     return ImagingJob(
         accepted=freeze(series.accepted, place.window),
         background=freeze(series.background, place.window),
@@ -324,7 +330,19 @@ def imaging_job(series: Series) -> ImagingJob | str:
         distance_m=distance,
         pixel_size_m=pixel,
         settings=settings.model_dump(),
+        even=even,
+        even_row=even_row,
     )
+
+
+def _even_part(series: Series, window: Window) -> tuple[SumSnapshot | None, int]:
+    """Return the part of the sum of even frames that lies in a window, and its first row there."""
+    rows, cols = window
+    first, last = max(rows.start, series.even_rows[0]), min(rows.stop, series.even_rows[1])
+    if series.even is None or first >= last:
+        return None, 0
+    inside = slice(first - series.even_rows[0], last - series.even_rows[0])
+    return freeze(series.even, (inside, cols)), first - rows.start
 
 
 def series_file(folder: Folder) -> SeriesFile | None:

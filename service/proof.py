@@ -74,7 +74,7 @@ def prove(result: Path, truth: Path, truth_sum: Path) -> Proof:
     books = json.loads(truth.read_text(encoding="utf-8"))
     with h5py.File(result) as file:
         entry = file["entry"]
-        confusion, clear = _confusion(entry, books)
+        confusion, clear = confusion_of(entry, books)
         rows = [
             _sum_row(entry, truth_sum),
             _books_row(entry, books),
@@ -100,8 +100,18 @@ def _books_row(entry: h5py.Group, books: dict[str, Any]) -> Row:
     return Row(what="frames received / sent", ours=f"{received} / {sent}", wanted="equal", reached=received == sent)
 
 
-def _confusion(entry: h5py.Group, books: dict[str, Any]) -> tuple[dict[tuple[str, str], int], Counter[tuple[str, str]]]:
-    """Count (label, verdict) of all frames, and of those whose label is clear (no graded edge)."""
+def confusion_of(
+    entry: h5py.Group, books: dict[str, Any]
+) -> tuple[dict[tuple[str, str], int], Counter[tuple[str, str]]]:
+    """Count (label, verdict) of all frames, and of those whose label is clear (no graded edge).
+
+    Parameters
+    ----------
+    entry : h5py.Group
+        Of a result file.
+    books : dict
+        The simulation's `series_<id>.json`.
+    """
     verdict = {
         int(number): CATEGORY_NAMES[code]
         for number, code in zip(entry["frames/frame"][()], entry["frames/verdict"][()], strict=True)

@@ -44,6 +44,8 @@ class SeriesState:
         The ledger's; the verdicts say what is in the sums.
     accepted, background : SumSnapshot or None
         None: nothing is in them.
+    even : SumSnapshot or None
+        Of the accepted frames with an even number, the rows about the beam; None where it is not known.
     """
 
     header: SeriesHeader
@@ -54,6 +56,7 @@ class SeriesState:
     accepted: SumSnapshot | None
     background: SumSnapshot | None
     started: str
+    even: SumSnapshot | None = None
     timings: dict[str, Any] = field(default_factory=dict)
 
 
@@ -141,7 +144,8 @@ def _state_of_checkpoint(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[
         name: SumSnapshot(
             data=arrays[f"{name}/data"], excluded=arrays[f"{name}/excluded"], frames=int(facts[f"{name}_frames"])
         )
-        for name in ("accepted", "background")
+        for name in ("accepted", "background", "even")
+        if f"{name}/data" in arrays
     }
     header = header_of(dict(facts), valid)
     return SeriesState(
@@ -153,6 +157,7 @@ def _state_of_checkpoint(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[
         started=str(facts["started"]),
         accepted=sums["accepted"],
         background=sums["background"],
+        even=sums.get("even"),
     )
 
 
@@ -293,6 +298,7 @@ def restored(
     for running, part in ((series.accepted, state.accepted), (series.background, state.background)):
         if running is not None and part is not None and part.frames:
             running.load(part.data, part.excluded, part.frames)
+    series.load_even(state.even)
     columns, targets = _joined(state, ledger)
     summed = len(state.columns["frame"])
     columns["verdict"][summed:] = np.where(np.isin(targets[summed:], _SUMMED), PENDING, targets[summed:])

@@ -12,12 +12,14 @@ from processing.frame import Category, EncodedFrame, FrameScore, Refusal, Series
 from processing.mask import static_mask
 from processing.read_frame import Contribution, FrameReader
 from processing.screen import ScreenSettings, is_streak, judge, reference_total, ring_pixels
+from processing.snapshot import SumSnapshot
 from service.config import Settings
 from service.hold import Hold
 from service.ledger import LOST, PENDING, Ledger
 from service.source import PointNote
 
 _SUMMED = (Category.ACCEPTED, Category.BACKGROUND)
+_HALF_ROWS = 999  # rows about the beam centre of the sum of even frames: the widest array that images are made from
 _FETCH = Callable[[int], EncodedFrame | None]
 
 
@@ -82,6 +84,16 @@ def screen_settings(settings: Settings) -> ScreenSettings:
     )
 
 
+def _after(even: FastSum, reader: FrameReader) -> Callable[[Contribution], None]:
+    """Return what gives the memory of an accepted frame back, once the sum of even frames has it too."""
+
+    def release(contribution: Contribution) -> None:
+        even.flush()
+        reader.release(contribution)
+
+    return release
+
+
 class Series:
     """Books and sums of one series; not safe for several threads, its owner holds a lock.
 
@@ -104,6 +116,11 @@ class Series:
         Rows whose bytes are being fetched, and what they are to become.
     journal : Journal or None
         Is told every change of the books.
+    even : FastSum or None
+        Sum of the accepted frames with an even number, of the rows about the beam centre; with the whole sum it gives
+        two independent halves. None when what was summed before is not known.
+    even_rows : tuple of int
+        Its first row and the one behind the last.
     ended, concluded : bool
         Whether no more frames are expected; whether its result file is final.
     interrupted : bool
@@ -126,7 +143,7 @@ class Series:
         self.settings = settings
         self._screen = screen_settings(settings)
         self.versions = [SettingsVersion(version=1, settings=settings, from_frame=0)]
-        self.ledger = Ledger()
+        self.ledger = Ledger(header.images)
         self.expected: int | None = None
         self.unresolved: set[int] = set()
         self.to_fetch: dict[int, Category] = {}
@@ -146,6 +163,8 @@ class Series:
         self._told = 0
         self.accepted: FastSum | None = None
         self.background: FastSum | None = None
+        self.even: FastSum | None = None
+        self.even_rows = (0, 0)
         self.reader: FrameReader | None = None
         self.ring: NDArray[np.int64] = np.zeros(0, np.int64)
         if header.shape is not None:
@@ -185,7 +204,10 @@ class Series:
         self.reader = FrameReader(valid, self.ring, shadow_every=self.settings.stream.shadow_every)
         if self.header.pixel_type is not None:
             self.reader.prepare(self.header.pixel_type)
-        self.accepted = FastSum(valid, self.reader.release)
+        first = min(max(0, round(row) - _HALF_ROWS // 2), shape[0] - 1)
+        self.even_rows = first, max(first + 1, min(shape[0], round(row) + _HALF_ROWS // 2 + 1))
+        self.even = FastSum(valid, lambda _: None, self.even_rows)
+        self.accepted = FastSum(valid, _after(self.even, self.reader))
         self.background = FastSum(valid, self.reader.release)
 
     def drop_user_mask(self) -> None:
@@ -449,6 +471,11 @@ class Series:
         if contribution is not None:
             if old is not None:
                 old.subtract(contribution)
+            if self.even is not None and self.ledger.column("frame")[row] % 2 == 0:
+                if old is self.accepted:
+                    self.even.subtract(contribution)
+                if new is self.accepted:
+                    self.even.add(contribution)  # before the other, which may give the memory back
             if new is not None:
                 new.add(contribution)
             else:
@@ -463,6 +490,18 @@ class Series:
         """Give the memory of a contribution back that is not summed."""
         if self.reader is not None:
             self.reader.release(contribution)
+
+    def load_even(self, part: SumSnapshot | None) -> None:
+        """Begin with a sum of even frames that was made before; None, or one of other rows: there is none from here on.
+
+        Called after the whole sum was loaded, if it was.
+        """
+        if self.even is None or self.accepted is None or not self.accepted.frames:
+            return
+        if part is None or part.data.shape != self.even.valid.shape:
+            self.even = None
+        elif part.frames:
+            self.even.load(part.data, part.excluded, part.frames)
 
     def _sum_of(self, category: Category) -> FastSum | None:
         return {Category.ACCEPTED: self.accepted, Category.BACKGROUND: self.background}.get(category)

@@ -56,6 +56,18 @@ class ReconstructionStatus(BaseModel):
     warnings: list[str] = []
 
 
+class Forecast(BaseModel):
+    """How far the signal reaches above the noise, from two halves of the accepted frames; renewed with each image."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    frames: int | None = Field(None, description="accepted frames it was made from")
+    resolution_m: float | None = Field(None, description="half-period at which signal to noise of a bin falls below 1")
+    wanted_resolution_m: float | None = Field(None, description="the setting reconstruction.wanted_resolution_m")
+    frames_needed: int | None = Field(None, description="accepted frames in all for the wanted one; null: no telling")
+    frames_missing: int | None = Field(None, description="of these, how many are still to come")
+
+
 class AtRisk(BaseModel):
     """What would be lost at the most if the service were killed now."""
 
@@ -92,6 +104,7 @@ class Status(BaseModel):
     errors: list[NamedError] = []
     last: LastFrame | None = None
     reconstruction: ReconstructionStatus = ReconstructionStatus()
+    forecast: Forecast = Forecast()
     paused: bool = False
     ends_within_s: float = Field(
         0.0, description="how long after its last message a series without an end may take to its final state"

@@ -185,6 +185,8 @@ def _imaging(entry: h5py.Group, imaging: ImagingResult) -> None:
     _compressed(prepared, "valid", imaging.amplitude_valid)
     for name, value in imaging.prepared.items():
         prepared.attrs[name] = value
+    if imaging.snr:
+        _signal_to_noise(entry, imaging)
     if imaging.image is None:
         return
     group = _group(entry, "reconstruction", "NXdata", signal="image")
@@ -193,10 +195,23 @@ def _imaging(entry: h5py.Group, imaging: ImagingResult) -> None:
     image.attrs.update({"pixel_size_m": imaging.pixel_size_m, "interpretation": "image", "long_name": "density"})
     group.create_dataset("prtf", data=imaging.prtf)
     group.create_dataset("q", data=imaging.q_per_m).attrs["units"] = "1/m"
+    if imaging.guided_prtf is not None:
+        group.create_dataset("guided_prtf", data=imaging.guided_prtf)
     group["settings"] = json.dumps(imaging.settings, default=str)
     group["warnings"] = "\n".join(imaging.warnings)
     for name, value in imaging.figures.items():
         group.attrs[name] = value
+
+
+def _signal_to_noise(entry: h5py.Group, imaging: ImagingResult) -> None:
+    group = _group(entry, "snr", "NXdata", signal="snr", axes="q")
+    group["title"] = "signal to noise of a bin of the sum, from the halves of its frames"
+    for name, curve in imaging.snr.items():
+        group.create_dataset(name, data=curve)
+    group["q"].attrs["units"] = "1/m"
+    for name, value in imaging.forecast.items():
+        if value is not None:
+            group.attrs[name] = value
 
 
 def _process(entry: h5py.Group, content: SeriesFile) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from processing.models import hard_sphere_structure
 from sim.detector import PIXEL_M, Geometry, pixels
 from sim.sample import CLASSICAL_ELECTRON_RADIUS_M, WAVELENGTH_M, Experiment
 
@@ -25,6 +26,7 @@ STREAK_CHI2 = 150.0
 """chi^2 over its degrees of freedom that the streak of a beam half on an edge adds to a frame with sample."""
 STREAK_SIGMA_PX = 1.5
 _BAND_ROWS = 256
+_TABLE = 8192
 DARK_PER_S = 1e-7
 """Counts a pixel and second without any light (cosmic rays, sensor noise)."""
 
@@ -51,8 +53,18 @@ class Maps:
     streak_per_s: float
 
 
-def expected(geometry: Geometry, experiment: Experiment) -> Maps:
-    """Maps of one experiment on one detector."""
+def expected(geometry: Geometry, experiment: Experiment, packing: float = 0.0, spread_m: float = 0.0) -> Maps:
+    """Maps of one experiment on one detector.
+
+    Parameters
+    ----------
+    geometry, experiment
+        Detector and sample.
+    packing
+        Part of space that the particles fill; multiplies their pattern with the structure factor of hard spheres.
+    spread_m
+        Standard deviation of the particles' diameters, m.
+    """
     signal = np.empty(geometry.shape, np.float32)
     halo = np.empty(geometry.shape, np.float32)
     stop = np.empty(geometry.shape, np.bool_)
@@ -60,7 +72,8 @@ def expected(geometry: Geometry, experiment: Experiment) -> Maps:
     for first in range(0, geometry.shape[0], _BAND_ROWS):  # in bands: the temporaries of 16M pixels would be gigabytes
         band = slice(first, min(first + _BAND_ROWS, geometry.shape[0]))
         radius_m = PIXEL_M * _radius_px(geometry, band, geometry.true_row, geometry.true_col)
-        signal[band] = signal_per_s(radius_m, distance_m, experiment)
+        structure = hard_sphere_structure(_q_per_m(radius_m, distance_m), experiment.model.outer_diameter_m, packing)
+        signal[band] = signal_per_s(radius_m, distance_m, experiment, spread_m=spread_m) * structure
         halo[band] = (1.0 + (_q_per_m(radius_m, distance_m) / (experiment.halo_q_per_nm * 1e9)) ** 2) ** -HALO_POWER
         stop[band] = _radius_px(geometry, band, geometry.stop_row, geometry.stop_col) < STOP_RADIUS_PX
     seen = (pixels(geometry.name).mask == 0) & ~stop
@@ -72,7 +85,11 @@ def expected(geometry: Geometry, experiment: Experiment) -> Maps:
 
 
 def signal_per_s(
-    radius_m: NDArray[np.float64], distance_m: float, experiment: Experiment, particles: float | None = None
+    radius_m: NDArray[np.float64],
+    distance_m: float,
+    experiment: Experiment,
+    particles: float | None = None,
+    spread_m: float = 0.0,
 ) -> NDArray[np.float64]:
     """Photons a second a pixel from `particles` (by default the mean number in the beam), equation (1).
 
@@ -86,6 +103,8 @@ def signal_per_s(
         Particle and beam.
     particles : float, optional
         How many scatter.
+    spread_m : float
+        Standard deviation of their diameters, m.
 
     Returns
     -------
@@ -93,9 +112,17 @@ def signal_per_s(
     """
     two_theta = np.arctan(radius_m / distance_m)
     solid_angle = PIXEL_M**2 / distance_m**2 * np.cos(two_theta) ** 3
-    form = experiment.model.amplitude(_q_per_m(radius_m, distance_m))
+    squared = _form_squared(experiment, _q_per_m(radius_m, distance_m), spread_m)
     number = experiment.particles if particles is None else particles
-    return np.asarray(experiment.photons_per_m2_s * solid_angle * (CLASSICAL_ELECTRON_RADIUS_M * form) ** 2 * number)
+    return np.asarray(experiment.photons_per_m2_s * solid_angle * CLASSICAL_ELECTRON_RADIUS_M**2 * squared * number)
+
+
+def _form_squared(experiment: Experiment, q_per_m: NDArray[np.float64], spread_m: float) -> NDArray[np.float64]:
+    """Electrons squared; for a spread of sizes from a table, since each point of it takes many amplitudes."""
+    if spread_m == 0.0:
+        return experiment.model.amplitude(q_per_m) ** 2
+    table = np.linspace(0.0, 1.001 * float(q_per_m.max()), _TABLE)
+    return np.asarray(np.interp(q_per_m, table, experiment.model.mean_square(table, spread_m)))
 
 
 def _q_per_m(radius_m: NDArray[np.float64], distance_m: float) -> NDArray[np.float64]:

@@ -59,7 +59,7 @@ class FrameSource:
         self.seed = settings.seed
         self.geometry = GEOMETRIES[settings.detector]
         self.experiment = experiment(settings.sample)
-        self.maps = expected(self.geometry, self.experiment)
+        self.maps = expected(self.geometry, self.experiment, settings.packing, settings.spread_nm * 1e-9)
         self.scene = Scene(self.experiment, settings.seed)
         self.codes = _codes(settings.detector, self.maps.stop)
 

@@ -42,6 +42,11 @@ class SimSettings:
         during the injection. Facilities differ.
     stage_noise_nm
         Standard deviation of the stage's readback at rest, nm.
+    packing
+        Part of space that the particles fill, 0 to 0.6: they then keep out of each other's way, and their pattern is
+        the form factor times a structure factor. 0 leaves that out, as equation (1) of the paper does.
+    spread_nm
+        Standard deviation of the particles' diameters, core and shell each on its own, nm; 0 makes all alike.
     with_parent
         End when standard input closes, so that a simulation never outlives the program that started it.
     """
@@ -61,6 +66,8 @@ class SimSettings:
     first_injection_s: float = 240.0
     countdown: CountdownStyle = "jump"
     stage_noise_nm: float = 1.0
+    packing: float = 0.0
+    spread_nm: float = 0.0
     with_parent: bool = False
 
     def __post_init__(self) -> None:
@@ -73,6 +80,10 @@ class SimSettings:
             raise ValueError(f"speed must be above 0 and at most 1e5, got {self.speed}; 1 is real time")
         if self.seed < 0:
             raise ValueError(f"seed must be 0 or more, got {self.seed}")
+        if not 0.0 <= self.packing <= 0.6:
+            raise ValueError(f"packing must be from 0 to 0.6, got {self.packing}; 0 is without structure")
+        if not 0.0 <= self.spread_nm <= 3.0:
+            raise ValueError(f"spread of diameters must be from 0 to 3 nm, got {self.spread_nm}; 0 makes all alike")
         if not 0.0 < self.injection_s < self.ring_period_s:
             raise ValueError(
                 f"injection must last between 0 s and the period of {self.ring_period_s} s, got {self.injection_s} s"

@@ -134,6 +134,8 @@ class TruthRecorder:
             "detector": self._settings.detector,
             "sample": self._settings.sample,
             "seed": self._settings.seed,
+            "packing": self._settings.packing,
+            "spread_nm": self._settings.spread_nm,
             "shape": list(geometry.shape),
             "beam_center": {
                 "true_row": geometry.true_row,
@@ -191,22 +193,37 @@ def sum_of(folder: Path, series: int, frames: Iterable[int]) -> ExactSum:
     ValueError
         If the series is unknown, or one of the frames was never exposed.
     """
+    return sums_of(folder, series, [frames])[0]
+
+
+def sums_of(folder: Path, series: int, sets: Iterable[Iterable[int]]) -> list[ExactSum]:
+    """The same for several sets, each as `sum_of` has it."""
     books = read_books(folder, series)
     entries = {entry["frame"]: entry for entry in books["frames"]}
-    wanted = set(frames)
-    if unknown := sorted(wanted - entries.keys()):
-        raise ValueError(f"frames of series {series} must be among the {len(entries)} exposed ones, got {unknown[:10]}")
-    result = ExactSum.empty((books["shape"][0], books["shape"][1]))
     redraw = _Redraw(books)
+    found = []
     with np.load(folder / f"series_{series}_sums.npz", allow_pickle=False) as stored:
-        for label in books["labels"]:
-            of_label = {number for number, entry in entries.items() if entry["label"] == label}
-            chosen = wanted & of_label
-            if 2 * len(chosen) <= len(of_label):
-                redraw.add(result, (entries[number] for number in sorted(chosen)), 1)
-            else:
-                result.merge(ExactSum(total=stored[f"sum_{label}"], excluded=stored[f"excluded_{label}"]))
-                redraw.add(result, (entries[number] for number in sorted(of_label - chosen)), -1)
+        for wanted in map(set, sets):
+            if unknown := sorted(wanted - entries.keys()):
+                raise ValueError(
+                    f"frames of series {series} must be among the {len(entries)} exposed ones, got {unknown[:10]}"
+                )
+            found.append(_sum_of(books, entries, stored, wanted, redraw))
+    return found
+
+
+def _sum_of(
+    books: dict[str, Any], entries: dict[int, dict[str, Any]], stored: Any, wanted: set[int], redraw: "_Redraw"
+) -> ExactSum:
+    result = ExactSum.empty((books["shape"][0], books["shape"][1]))
+    for label in books["labels"]:
+        of_label = {number for number, entry in entries.items() if entry["label"] == label}
+        chosen = wanted & of_label
+        if 2 * len(chosen) <= len(of_label):
+            redraw.add(result, (entries[number] for number in sorted(chosen)), 1)
+        else:
+            result.merge(ExactSum(total=stored[f"sum_{label}"], excluded=stored[f"excluded_{label}"]))
+            redraw.add(result, (entries[number] for number in sorted(of_label - chosen)), -1)
     return result
 
 
@@ -221,7 +238,13 @@ class _Redraw:
         for entry in entries:
             if self._source is None:
                 books = self._books
-                settings = SimSettings(detector=books["detector"], sample=books["sample"], seed=books["seed"])
+                settings = SimSettings(
+                    detector=books["detector"],
+                    sample=books["sample"],
+                    seed=books["seed"],
+                    packing=books.get("packing", 0.0),
+                    spread_nm=books.get("spread_nm", 0.0),
+                )
                 self._source = FrameSource(settings)
             exposure = Exposure(
                 series=self._books["series"],
@@ -260,24 +283,28 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="what --truth was given")
     parser.add_argument("--series", type=int, required=True)
     parser.add_argument(
-        "--frames", required=True, help="0-5,9,12; @FILE reads them from a file, @- from standard input"
+        "--frames",
+        required=True,
+        action="append",
+        help="0-5,9,12; @FILE reads them from a file, @- from standard input; repeated: further sums",
     )
-    parser.add_argument("--output", type=Path, required=True, help="npz file: sum, excluded, frames")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="npz file: sum, excluded, frames; sum_1, ... of further sets"
+    )
     given = parser.parse_args(arguments)
     try:
-        numbers = sorted(set(parse_frames(_text(given.frames))))
-        exact = sum_of(given.folder, given.series, numbers)
+        sets = [sorted(set(parse_frames(_text(words)))) for words in given.frames]
+        sums = sums_of(given.folder, given.series, sets)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"sim.truth: {error}\n")
         return 1
+    arrays: dict[str, Any] = {}
+    for index, (numbers, exact) in enumerate(zip(sets, sums, strict=True)):
+        end = f"_{index}" if index else ""
+        arrays |= {f"sum{end}": exact.total, f"excluded{end}": exact.excluded}
+        arrays[f"frames{end}"] = np.array(numbers, np.uint32)
     with given.output.open("wb") as file:
-        np.savez(
-            file,
-            allow_pickle=False,
-            sum=exact.total,
-            excluded=exact.excluded,
-            frames=np.array(numbers, np.uint32),
-        )
+        np.savez(file, allow_pickle=False, **arrays)
     return 0
 
 

@@ -43,7 +43,7 @@ def test_the_command_prints_help_with_an_example_for_every_subcommand():
     listing = subprocess.run(
         [sys.executable, "-m", "service.cli", "--help"], capture_output=True, text=True, timeout=60, check=True
     ).stdout
-    for name in ("demo", "sim", "live", "scan", "shell", "reprocess", "reconstruct"):
+    for name in ("demo", "sim", "live", "scan", "shell", "reprocess", "reconstruct", "reproduce"):
         assert name in listing
         text = subprocess.run(
             [sys.executable, "-m", "service.cli", name, "--help"],

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from service.cli import demo, live, reconstruct, recover, reprocess, rescreen, scan, shell, sim
+from service.cli import demo, live, reconstruct, recover, reprocess, reproduce, rescreen, scan, shell, sim
 from service.errors import UserError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command()(reprocess.reprocess)
 app.command()(rescreen.rescreen)
 app.command()(recover.recover)
 app.command()(reconstruct.reconstruct)
+app.command()(reproduce.reproduce)
 
 
 def main() -> None:

@@ -76,11 +76,9 @@ def run_live(settings: Settings, *, once: bool, as_json: bool, with_parent: bool
     """Run the service until it is told to stop (or one series has ended); return the exit code."""
     from service.audit import keep_audit
     from service.live import LiveService
-    from service.memory_arenas import share_memory_pool
     from service.pvs import start_pvs
     from service.web import start_web
 
-    share_memory_pool()
     service = LiveService(settings)
     web = pvs = None
     end_audit = keep_audit(settings.output.directory)

@@ -13,7 +13,7 @@ from service.errors import UserError
 
 def reconstruct(
     result: Annotated[Path, typer.Argument(help="result file, series_<id>.nxs")],
-    algorithm: Annotated[str | None, typer.Option(help="hio or ghio")] = None,
+    algorithm: Annotated[str | None, typer.Option(help="hio, ghio, raar, dm or er")] = None,
     seeds: Annotated[int | None, typer.Option(help="random starts")] = None,
     iterations: Annotated[int | None, typer.Option(help="of each start or generation")] = None,
     generations: Annotated[int | None, typer.Option(help="of guided HIO")] = None,

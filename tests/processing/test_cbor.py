@@ -96,17 +96,17 @@ def big(count, size=8):
     ],
 )
 def test_hostile_bytes_are_refused_quickly(data, words):
-    started = time.perf_counter()
+    started = time.thread_time()
     assert words in read_map(data)[1]
-    assert time.perf_counter() - started < 1.0
+    assert time.thread_time() - started < 1.0
 
 
 def test_keys_that_are_no_text_are_read_over():
     step = (1 << 61) - 1  # integers that would collide in a table of Python
     data = b"\xb9" + big(20_001, 2) + b"".join(b"\x1b" + big((step * n) % 2**64) + b"\x00" for n in range(20_000))
-    started = time.perf_counter()
+    started = time.thread_time()
     assert read_map(data + cbor2.dumps("type") + cbor2.dumps("end"))[0] == {"type": "end"}
-    assert time.perf_counter() - started < 1.0
+    assert time.thread_time() - started < 1.0
 
 
 def test_json_is_told_from_cbor_by_its_first_byte():

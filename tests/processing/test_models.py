@@ -5,7 +5,13 @@ import warnings
 import numpy as np
 import pytest
 
-from processing.models import core_shell, electron_density_per_m3, hollow_shell, sample
+from processing.models import (
+    core_shell,
+    electron_density_per_m3,
+    hard_sphere_structure,
+    hollow_shell,
+    sample,
+)
 
 NM = 1e-9
 
@@ -79,3 +85,32 @@ def test_unknown_sample_and_impossible_layers_are_refused_in_words():
         core_shell(core_diameter_m=60 * NM, outer_diameter_m=55 * NM)
     with pytest.raises(ValueError, match="must be positive, got 0"):
         sample("nv-lp").projection(0.0, 65)
+
+
+@pytest.mark.parametrize("packing", [0.1, 0.3, 0.5])
+def test_structure_of_hard_spheres_agrees_with_sasmodels(packing):
+    q = np.linspace(0.004, 0.8, 400) / NM
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from sasmodels.core import load_model
+        from sasmodels.direct_model import call_kernel
+
+        kernel = load_model("hardsphere", dtype="double", platform="dll").make_kernel([q * 1e-10])
+        expected = call_kernel(kernel, {"radius_effective": 275.0, "volfraction": packing})
+        kernel.release()
+    np.testing.assert_allclose(hard_sphere_structure(q, 55 * NM, packing), expected, rtol=2e-5)
+    assert np.all(hard_sphere_structure(q, 55 * NM, 0.0) == 1.0)
+
+
+def test_a_spread_of_sizes_fills_the_minima_and_changes_nothing_without_spread():
+    q = np.linspace(0.01, 1.1, 600) / NM
+    model = sample("au-sio2")
+    np.testing.assert_array_equal(model.mean_square(q, 0.0), model.amplitude(q) ** 2)
+    rng = np.random.default_rng(0)
+    sizes = rng.normal((19.0, 55.0), 1.25, (4000, 2))
+    drawn = np.mean(
+        [core_shell(core_diameter_m=c * NM, outer_diameter_m=o * NM).amplitude(q) ** 2 for c, o in sizes], axis=0
+    )
+    np.testing.assert_allclose(model.mean_square(q, 1.25 * NM), drawn, rtol=0.15)
+    low = np.argmin(model.amplitude(q) ** 2)
+    assert model.mean_square(q, 1.25 * NM)[low] > 100 * model.amplitude(q)[low] ** 2

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from processing.align import aligned
-from processing.phase import ErrorReduction, HybridInputOutput, drive, random_objects, schedule
+from processing.phase import ErrorReduction, HybridInputOutput, random_objects
 from processing.population import Meter, ReconstructionStoppedError, Run, batch_size, solve_guided, solve_random
-from processing.project import centred, constraints_of, disc
+from processing.project import centred, constraints_of, disc, wrapped
+from processing.reflections import DifferenceMap, RelaxedReflections
+from processing.schedule import RELAXED, drive, schedule
+from processing.shrinkwrap import ShrinkWrap
 
 
 def known_object(n=33, radius=5.0):
@@ -42,6 +45,39 @@ def test_one_step_of_each_is_its_formula(problem):
     assert hio.done
 
 
+def close(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("beta", [0.6, 1.0])
+def test_one_reflecting_step_is_the_published_formula(problem, beta):
+    """Written with projections and reflections as whole maps, not pixel by pixel."""
+    _, constraints = problem
+    x = random_objects(constraints, [(1,), (2,)])
+    onto_modulus, onto_density = constraints.onto_modulus, constraints.onto_density
+    p = onto_modulus(x)
+    raar = RelaxedReflections(constraints, x, iterations=1, beta=beta)
+    raar.update()
+    reflected = 2 * p - x
+    close(raar.objects, beta / 2 * (2 * onto_density(reflected) - reflected + x) + (1 - beta) * p)
+    dm = DifferenceMap(constraints, x, iterations=1, beta=beta)
+    dm.update()
+    f_modulus, f_density = p + (p - x) / beta, onto_density(x) - (onto_density(x) - x) / beta
+    close(dm.objects, x + beta * (onto_density(f_modulus) - onto_modulus(f_density.astype(np.float32))))
+    if beta == 1:
+        close(dm.objects, raar.objects)
+
+
+@pytest.mark.parametrize("method", RELAXED.values())
+def test_the_true_object_stays_where_it_is(problem, method):
+    density, constraints = problem
+    truth = wrapped(density[None].astype(np.float32))
+    stepper = method(constraints, truth, iterations=3)
+    while not stepper.done:
+        stepper.update()
+    close(stepper.solution(), truth)
+
+
 def test_a_stepper_leaves_the_callers_array_alone(problem):
     _, constraints = problem
     start = random_objects(constraints, [(1,)])
@@ -52,18 +88,18 @@ def test_a_stepper_leaves_the_callers_array_alone(problem):
     np.testing.assert_array_equal(start, before)
 
 
-def test_a_run_resumes_where_it_was(problem):
+@pytest.mark.parametrize("shrink", [None, ShrinkWrap(threshold=0.1, every=10)])
+@pytest.mark.parametrize("method", [*RELAXED.values(), ErrorReduction])
+def test_a_run_resumes_where_it_was(problem, method, shrink):
     _, constraints = problem
-    start = random_objects(constraints, [(4,)])
-    whole = HybridInputOutput(constraints, start, iterations=40)
-    first = HybridInputOutput(constraints, start, iterations=15)
-    for stepper in (whole, first):
-        while not stepper.done:
-            stepper.update()
-    second = HybridInputOutput(constraints, first.objects, iterations=25)
-    while not second.done:
-        second.update()
-    np.testing.assert_array_equal(second.objects, whole.objects)
+    start = random_objects(constraints, [(4,), (5,)])
+    whole = method(constraints, start, iterations=40)
+    ended = drive(iter([whole]), lambda _: None, shrink)
+    first = method(constraints, start, iterations=20)
+    drive(iter([first]), lambda _: None, shrink)
+    second = method(constraints, first.objects, iterations=40, iteration=first.iteration, support=first.support)
+    np.testing.assert_array_equal(drive(iter([second]), lambda _: None, shrink), ended)
+    assert second.iteration == whole.iteration == 40
 
 
 def test_error_reduction_never_raises_the_r_factor(problem):
@@ -77,9 +113,11 @@ def test_error_reduction_never_raises_the_r_factor(problem):
     assert np.all(np.diff(distances[1:]) <= 1e-3 * distances[1])
 
 
-def test_a_known_object_is_recovered_from_noiseless_data_to_a_thousandth(problem):
+@pytest.mark.parametrize("shrink", [None, ShrinkWrap(threshold=0.1)])
+@pytest.mark.parametrize("algorithm", RELAXED)
+def test_a_known_object_is_recovered_from_noiseless_data_to_a_thousandth(problem, algorithm, shrink):
     density, constraints = problem
-    run = Run(algorithm="hio", iterations=1500, final_er=300, beta=0.9)
+    run = Run(algorithm=algorithm, iterations=1500, final_er=300, beta=0.95, shrink=shrink)
     images, r_factors = solve_random(constraints, [(0, k) for k in range(8)], run, quiet())
     best = aligned(images[r_factors.argmin()], density)
     assert np.abs(best - density).sum() / density.sum() < 1e-3
@@ -94,6 +132,10 @@ def test_schedule_ends_with_error_reduction(problem):
     assert sum(made) == 120
     assert ended.min() >= 0
     assert not ended[:, ~constraints.support].any()
+    for name, method in RELAXED.items():
+        steppers = schedule(constraints, start, algorithm=name, iterations=120, final_er=20, beta=0.5)
+        first = next(steppers)
+        assert (type(first), first.iterations, first.beta) == (method, 100, 0.5)
     only_er = list(schedule(constraints, start, algorithm="er", iterations=120, final_er=20, beta=0.9))
     assert [type(s) for s in only_er] == [ErrorReduction]
     assert only_er[0].iterations == 120
@@ -113,9 +155,11 @@ def test_ring_starts_are_centrosymmetric(problem):
     np.testing.assert_allclose(rings, rings[::-1, ::-1], atol=1e-4 * np.abs(rings).max())
 
 
-def test_two_workers_give_the_same_bits(problem):
+@pytest.mark.parametrize("shrink", [None, ShrinkWrap(threshold=0.1)])
+@pytest.mark.parametrize("algorithm", RELAXED)
+def test_two_workers_give_the_same_bits(problem, algorithm, shrink):
     _, constraints = problem
-    run = Run(algorithm="hio", iterations=60, final_er=10, beta=0.9)
+    run = Run(algorithm=algorithm, iterations=60, final_er=10, beta=0.9, shrink=shrink)
     keys = [(2, k) for k in range(20)]
     one, two = (solve_random(constraints, keys, run, quiet(), workers=w) for w in (1, 2))
     np.testing.assert_array_equal(one[0], two[0])

@@ -118,11 +118,26 @@ def test_the_sum_reads_out_into_memory_used_before(frames):
     np.testing.assert_array_equal(out, plain.data)
 
 
+@pytest.mark.parametrize("rows", [(0, 1), (3, 9), (17, 18), (5, SHAPE[0]), (0, SHAPE[0])])
+@pytest.mark.parametrize("name", ["uint8", "uint16", "uint32"])
+def test_a_sum_of_some_rows_is_that_part_of_the_whole(frames, name, rows):
+    _, layout, arrays, spills = frames[name]
+    whole, part = PlaneSum(layout), PlaneSum(layout, rows)
+    for running in (whole, part):
+        running.add(spills)
+        running.add(spills[:1])
+        running.subtract(spills[-1])
+    np.testing.assert_array_equal(part.data(), whole.data()[slice(*rows)])
+    assert part.nbytes <= whole.nbytes
+    assert part.frames == len(arrays)
+
+
 def test_warming_up_sums_a_photon():
     warm_up()
 
 
-def test_a_sum_that_began_with_another_takes_frames_out_of_it(wire):
+@pytest.mark.parametrize("rows", [None, (2, 31)])
+def test_a_sum_that_began_with_another_takes_frames_out_of_it(wire, rows):
     from processing.fast_sum import FastSum
     from processing.frame import EncodedFrame
     from processing.read_frame import FrameReader
@@ -139,24 +154,24 @@ def test_a_sum_that_began_with_another_takes_frames_out_of_it(wire):
     frames = [rng.integers(0, 2**31, shape, dtype=np.uint32) for _ in range(6)]
     for frame in frames:
         frame[3, rng.integers(0, 50)] = 2**32 - 1
-    before = FastSum(valid, reader.release)
+    before = FastSum(valid, reader.release, rows)
     for frame in frames[:4]:
         before.add(contribution(frame))
-    after = FastSum(valid, reader.release)
+    after = FastSum(valid, reader.release, rows)
     after.load(before.data, before.excluded, before.frames)
     after.subtract(contribution(frames[1]))
     after.add(contribution(frames[4]))
     after.subtract(contribution(frames[4]))
     after.subtract(contribution(frames[2]))
     after.add(contribution(frames[5]))
-    chosen = [frames[0], frames[3], frames[5]]
+    chosen = [frame[slice(*(rows or (None,)))] for frame in (frames[0], frames[3], frames[5])]
     hot = [frame >= 2**32 - 2 for frame in chosen]
     np.testing.assert_array_equal(after.excluded, sum(flags.astype(np.uint32) for flags in hot))
     wanted = sum(np.where(flags, 0, frame).astype(np.uint64) for frame, flags in zip(chosen, hot, strict=True))
     np.testing.assert_array_equal(after.data, wanted)
     assert after.frames == 3
-    for frame in chosen:
-        after.subtract(contribution(frame))
+    for k in (0, 3, 5):
+        after.subtract(contribution(frames[k]))
     assert after.frames == 0
     assert not after.data.any()
     assert not after.excluded.any()

@@ -252,6 +252,15 @@ class Scan:
                 np.testing.assert_array_equal(file[f"entry/{group}/excluded"][()], excluded)
                 assert file[f"entry/{group}/frames"][()] == (verdicts == verdict).sum()
 
+    def assert_even_exact(self, series):
+        """Hold the sum of even frames against the ledger of its series."""
+        frames, verdicts = series.ledger.column("frame"), series.ledger.column("verdict")
+        chosen = frames[(verdicts == 0) & (frames % 2 == 0)].tolist()
+        total, excluded = self.sum_of(chosen)
+        np.testing.assert_array_equal(series.even.data, total[slice(*series.even_rows)])
+        np.testing.assert_array_equal(series.even.excluded, excluded[slice(*series.even_rows)])
+        assert series.even.frames == len(chosen) > 0
+
 
 @pytest.fixture
 def scan():

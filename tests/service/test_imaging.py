@@ -1,7 +1,9 @@
 """The child process: an image from sums, a sentence instead of one, and never a wait without end."""
 
 import json
+from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 import zmq
@@ -70,6 +72,41 @@ def test_a_sum_becomes_an_image_with_its_figures(tmp_path):
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
 
 
+def halo():
+    """A sum of air and membrane alone."""
+    rows, cols = np.indices((SIDE, SIDE))
+    expected = 3e4 * np.exp(-np.hypot(rows - CENTER[0], cols - CENTER[1]) / 12)
+    data = np.random.default_rng(4).poisson(expected).astype(np.uint64)
+    return SumSnapshot(data=data, excluded=np.zeros((SIDE, SIDE), np.uint32), frames=300)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "changes", "words"),
+    [
+        (sums(), {"object_diameter_m": 0.7 * 55e-9}, "must agree with the pattern, which shows 5"),
+        (sums(), {"object_diameter_m": 1.5 * 55e-9}, "must agree with the pattern, which shows 5"),
+        (sums(), {"central_px": 90.6}, "removed centre must be at most 4 speckles wide, got 6."),
+        (halo(), {}, "must go up and down as that of a particle does, got a smooth one"),
+        (halo(), {"object_diameter_m": None}, "must go up and down as that of a particle does, got a smooth one"),
+    ],
+)
+def test_an_image_that_may_be_wrong_is_marked(tmp_path, accepted, changes, words):
+    """With seeds and iterations enough that nothing else would have to be said of them."""
+    more = {"seeds": 32, "iterations": 700} | changes
+    settings = {f"reconstruction.{name}": value for name, value in more.items()}
+    result = run_imaging(job(accepted, **settings), tmp_path, 100, lambda: False)
+    assert result.figures["confidence"] == "low"
+    assert any(words in warning for warning in result.warnings)
+
+
+@pytest.mark.parametrize("name", ["raar", "dm"])
+def test_algorithm_and_support_reach_the_child(tmp_path, name):
+    changes = {"reconstruction.algorithm": name, "reconstruction.support": "shrinkwrap"}
+    result = run_imaging(job(sums(), **changes), tmp_path, 100, lambda: False)
+    assert (result.settings["algorithm"], result.settings["support"]) == (name, "shrinkwrap")
+    assert result.image.any()
+
+
 def test_the_same_job_gives_the_same_image(tmp_path):
     first, second = (run_imaging(job(sums()), tmp_path, 100, lambda: False) for _ in range(2))
     np.testing.assert_array_equal(first.image, second.image)
@@ -79,6 +116,7 @@ def test_the_same_job_gives_the_same_image(tmp_path):
     ("accepted", "changes", "words"),
     [
         (EMPTY, {}, "must hold at least 1 frame, got 0"),
+        (replace(EMPTY, frames=9), {}, "must hold counts on valid pixels, got none"),
         (sums(), {"reconstruction.width_px": 193}, "width must be an odd multiple"),
     ],
 )
@@ -179,6 +217,60 @@ def test_a_refusal_is_not_tried_again(child, tmp_path):
     with pytest.raises(ImagingError, match="must hold at least 1 frame"):
         run_imaging(job(EMPTY), tmp_path, 100, lambda: False)
     assert tries() == 1
+
+
+def test_the_status_forecasts_the_frames_still_needed_and_the_result_holds_the_signal_to_noise(
+    tmp_path, wire, wait_until
+):
+    shape = (SIDE, SIDE)
+    settings = Settings().changed(
+        {
+            "stream.bind": "tcp://127.0.0.1:*",
+            "output.directory": tmp_path / "out",
+            "screening.enabled": False,
+            "detector.wavelength_m": WAVELENGTH_M,
+            "detector.distance_m": DISTANCE_M,
+            "detector.pixel_size_m": PIXEL_M,
+            "detector.beam_center_y": CENTER[0],
+            "detector.beam_center_x": CENTER[1],
+            "reconstruction.at_frames": (20,),
+            "reconstruction.width_px": SIDE,
+            "reconstruction.reduction": 1,
+            "reconstruction.central_px": 30.0,
+            "reconstruction.background": "none",
+            "reconstruction.object_diameter_m": 55e-9,
+            "reconstruction.seeds": 10,
+            "reconstruction.iterations": 60,
+            "reconstruction.wanted_resolution_m": 8e-9,
+        }
+    )
+    service, context = LiveService(settings), zmq.Context()
+    service.start()
+    socket = context.socket(zmq.PUSH)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.connect(service.receiver.endpoint)
+    mean = sums().data / 30_000
+    rng = np.random.default_rng(1)
+    try:
+        socket.send_multipart(wire.header(3, shape, ntrigger=20))
+        for number in range(20):
+            socket.send_multipart(wire.image(rng.poisson(mean).astype(np.uint16), 3, number))
+        socket.send_multipart(wire.end(3))
+        wait_until(lambda: service.status().state == "complete", 60)
+        forecast = service.status().forecast
+        assert forecast.frames == 20
+        assert forecast.wanted_resolution_m == 8e-9
+        assert forecast.resolution_m > 3.9e-9
+        assert forecast.frames_needed is None or forecast.frames_missing == max(0, forecast.frames_needed - 20)
+        with h5py.File(service.status().result) as file:
+            group = file["entry/snr"]
+            assert group.attrs["frames"] == 20
+            assert group["snr"].shape == group["q"].shape == group["correlation"].shape == (33,)
+            assert np.nanmax(group["snr"]) > 3
+    finally:
+        socket.close()
+        context.term()
+        service.stop()
 
 
 STAND_IN = """

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from processing.frame import CATEGORY_NAMES
-from service import keeper, ledger_file
+from service import keeper, ledger_file, restore
 from service.checkpoint import generation_before
 
 
@@ -55,6 +55,7 @@ def test_with_the_spool_a_kill_changes_nothing(bench_of, scan, tmp_path):
     assert status.state == "complete"
     assert status.counts.received == 60
     frames.assert_exact(status.result)
+    frames.assert_even_exact(bench.service.pipeline.series)
     bench.stop()
     other = bench_of()
     other.folder = tmp_path / "uninterrupted"
@@ -92,6 +93,7 @@ def test_without_the_spool_what_is_behind_the_checkpoint_is_listed_by_number(ben
     assert lost == set(gone)
     assert lost  # accepted frames among the ten cannot be had back
     frames.assert_exact(status.result)
+    frames.assert_even_exact(bench.service.pipeline.series)
 
 
 def test_a_frame_that_comes_again_after_the_kill_is_summed_once(bench_of, scan, tmp_path):
@@ -110,6 +112,32 @@ def test_a_frame_that_comes_again_after_the_kill_is_summed_once(bench_of, scan, 
     assert status.counts.duplicate == 4
     assert status.counts.received == 24
     frames.assert_exact(status.result)
+    frames.assert_even_exact(bench.service.pipeline.series)
+
+
+def test_a_checkpoint_without_the_sum_of_even_frames_is_as_good_but_for_the_forecast(
+    bench_of, scan, tmp_path, monkeypatch
+):
+    frames = scan(20)
+    bench = bench_of()
+    bench.start()
+    bench.open(frames)
+    bench.send(frames, range(12))
+    bench.wait(lambda status: status.durable_through == 12)
+    bench.photograph(tmp_path / "second")
+    read = restore.read_newest
+
+    def older(path):
+        facts, arrays, troubles = read(path)
+        return facts, {name: array for name, array in arrays.items() if not name.startswith("even/")}, troubles
+
+    monkeypatch.setattr(restore, "read_newest", older)
+    bench.start()
+    bench.send(frames, range(12, 20))
+    bench.end()
+    status = bench.wait_ended()
+    frames.assert_exact(status.result)
+    assert bench.service.pipeline.series.even is None
 
 
 def test_settings_points_and_expectations_survive(bench_of, scan, tmp_path):

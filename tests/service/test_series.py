@@ -61,6 +61,11 @@ def assert_sums_follow(series, pixels):
         np.testing.assert_array_equal(running.data, total)
         np.testing.assert_array_equal(running.excluded, excluded)
         assert running.frames == (verdict == category).sum()
+    even = (verdict == Category.ACCEPTED) & (frame % 2 == 0)
+    total, excluded = sum_of(pixels, frame[even])
+    np.testing.assert_array_equal(series.even.data, total[slice(*series.even_rows)])
+    np.testing.assert_array_equal(series.even.excluded, excluded[slice(*series.even_rows)])
+    assert series.even.frames == even.sum()
 
 
 @pytest.fixture

@@ -131,3 +131,16 @@ def test_books_of_another_format_are_refused(tmp_path):
 def test_frame_lists():
     assert parse_frames("0-5,9,12") == [0, 1, 2, 3, 4, 5, 9, 12]
     assert parse_frames("") == []
+
+
+def test_several_sums_from_one_call(recorded, tmp_path):
+    folder, source, frames = recorded
+    output = tmp_path / "sums.npz"
+    words = [str(folder), "--series", str(SERIES), "--frames", "0-2", "--frames", "4,6", "--output", str(output)]
+    assert main(words) == 0
+    with np.load(output) as stored:
+        for end, chosen in (("", [0, 1, 2]), ("_1", [4, 6])):
+            total, excluded = plain_sum(source, frames[chosen])
+            np.testing.assert_array_equal(stored[f"sum{end}"], total)
+            np.testing.assert_array_equal(stored[f"excluded{end}"], excluded)
+            assert stored[f"frames{end}"].tolist() == chosen

@@ -1,0 +1,1 @@
+"""The digital twin of the paper's runs: acquire -> validate -> draw -> table."""

@@ -1,0 +1,272 @@
+"""The table: what the paper has, what we have, what was wanted, and whether it was reached."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any
+
+from service.reproduce.paper import PaperRun
+
+Show = Callable[[float], str]
+
+
+def _percent(digits: int) -> Show:
+    return lambda value: f"{100 * value:.{digits}f} %"
+
+
+def _number(digits: int, unit: str = "") -> Show:
+    return lambda value: f"{value:.{digits}f}{unit and ' ' + unit}"
+
+
+def _whole(value: float) -> str:
+    return f"{round(value):,}".replace(",", " ")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """One quantity of the table.
+
+    Attributes
+    ----------
+    key : str
+        In `Findings.values`.
+    what : str
+        For a person.
+    show : callable
+        Value to text with its unit.
+    paper : str
+        The paper's value.
+    limit : float or None
+        What is wanted at least; None: nothing, the row only reports.
+    smaller : bool
+        Whether smaller is better.
+    about : float or None
+        With it `limit` is the largest distance from this value.
+    noisy : bool
+        Wanted only where there are frames enough.
+    plain : bool
+        Wanted only without structure between the particles.
+    """
+
+    key: str
+    what: str
+    show: Show
+    paper: str = ""
+    limit: float | None = None
+    smaller: bool = True
+    about: float | None = None
+    noisy: bool = True
+    plain: bool = False
+
+    def badness(self, value: float) -> float:
+        """How far from the best, larger is worse."""
+        if self.about is not None:
+            return abs(value - self.about)
+        return value if self.smaller else -value
+
+    def reached(self, value: float) -> bool | None:
+        """Whether a value is good enough; None where nothing is wanted."""
+        if self.limit is None:
+            return None
+        if math.isnan(value):
+            return False
+        limit = self.limit if self.smaller or self.about is not None else -self.limit
+        return self.badness(value) <= limit + 1e-12
+
+    @property
+    def bound(self) -> str:
+        """The wanted value as text."""
+        if self.limit is None:
+            return ""
+        if self.about is not None:
+            return f"within {self.show(self.limit)} of {self.show(self.about)}"
+        if self.limit == 0:
+            return self.show(0)
+        return f"at {'most' if self.smaller else 'least'} {self.show(self.limit)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableRow:
+    """One line of the table.
+
+    Attributes
+    ----------
+    key, what, paper, ours, wanted : str
+    median, worst : float
+        Over the data sets; NaN where there is no value.
+    reached : bool or None
+        Of the worst; None where nothing is wanted, or the frames do not allow it.
+    """
+
+    key: str
+    what: str
+    paper: str
+    ours: str
+    wanted: str
+    median: float
+    worst: float
+    reached: bool | None
+
+
+def wanted_of(run: PaperRun, packing: float) -> list[Wanted]:
+    """Return the rows for a sample, science.md 6 and 7, in their order."""
+    dense = packing > 0.0
+    every = [
+        Wanted(key="frames", what="frames sent", show=_whole, paper=_whole(run.frames), noisy=False),
+        Wanted(key="lost", what="frames sent and not received", show=_whole, limit=0, noisy=False),
+        Wanted(key="verdict_low_intensity", what="removed: low intensity", show=_whole),
+        Wanted(key="verdict_streak", what="removed: streak", show=_whole),
+        Wanted(key="verdict_background", what="taken as background", show=_whole),
+        Wanted(key="summed", what="frames in the sum", show=_whole),
+        Wanted(key="sum_wrong_px", what="pixels in which the sum is not exact", show=_whole, limit=0, noisy=False),
+        Wanted(key="good_lost", what="good frames lost", show=_percent(2), limit=1e-3, noisy=False),
+        Wanted(key="dirty_kept", what="clear contaminants kept", show=_percent(2), limit=0.01, noisy=False),
+        Wanted(key="clips_kept", what="edge clips of 10 to 90 % of the beam kept", show=_percent(2)),
+        Wanted(key="center_px", what="centre of the sum off the true one", show=_number(3, "px"), limit=0.25),
+        Wanted(
+            key="profile_worst",
+            what="diagonal of the sum against eq. (1), absolute, worst segment",
+            show=_percent(1),
+            paper="excellent",
+            limit=0.10,
+            plain=True,
+        ),
+        Wanted(key="profile_mean", what="the same, all segments together", show=_percent(1)),
+    ]
+    own = _au_sio2(packing) if run.sample == "au-sio2" else _nv_lp()
+    last = [
+        Wanted(key="wrong", what="wrong minimum delivered unmarked, data sets", show=_whole, limit=0),
+        Wanted(key="live_s", what="live image, unguided, seconds on one core", show=_number(1, "s"), limit=20.0),
+        Wanted(key="guided_s", what="guided HIO 100 x 10 x 300, processor seconds", show=_number(1, "s"), limit=60.0),
+    ]
+    rows = [*every, *own, *last]
+    cascade = {
+        "verdict_low_intensity": "5 035",
+        "verdict_streak": "3 070",
+        "verdict_background": "341",
+        "summed": "77 170",
+    }
+    papers = cascade if run.sample == "nv-lp" else {"summed": "1 676"}
+    return [_changed(row, paper=papers.get(row.key, row.paper), off=dense and row.plain) for row in rows]
+
+
+def _changed(row: Wanted, *, paper: str, off: bool) -> Wanted:
+    return replace(row, paper=paper, limit=None if off else row.limit)
+
+
+def _au_sio2(packing: float) -> list[Wanted]:
+    nm = _number(0, "nm")
+    ssim, error = {0.0: (0.98, 0.09), 0.3: (0.95, None)}.get(packing, (None, None))
+    return [
+        Wanted(
+            key="matrix", what="error matrix, eq. (2), least", show=_percent(1), paper="13 %", limit=0.07, plain=True
+        ),
+        Wanted(key="matrix_core_nm", what="- its core", show=nm, paper="19 nm", limit=1.0, about=19.0, plain=True),
+        Wanted(key="matrix_outer_nm", what="- its shell", show=nm, paper="54 nm", limit=1.0, about=55.0, plain=True),
+        Wanted(key="matrix_worst_cell", what="- largest error in the matrix", show=_percent(1)),
+        Wanted(key="matrix_absolute", what="- least with the absolute scale of eq. (1)", show=_percent(1)),
+        Wanted(key="matrix_absolute_core_nm", what="- - its core", show=nm),
+        Wanted(key="matrix_absolute_outer_nm", what="- - its shell", show=nm),
+        Wanted(key="ssim", what="SSIM, guided HIO", show=_number(4), paper="0.8858", limit=ssim, smaller=False),
+        Wanted(key="error", what="model error, guided HIO", show=_number(3), limit=error),
+        Wanted(key="live_ssim", what="SSIM, live image", show=_number(4), limit=ssim, smaller=False),
+        Wanted(key="live_error", what="model error, live image", show=_number(3), limit=error),
+        Wanted(
+            key="prtf_nm",
+            what="PRTF at 1/e, independent runs",
+            show=_number(2, "nm"),
+            paper="3.4 nm",
+            limit=4.0,
+            plain=True,
+        ),
+    ]
+
+
+def _nv_lp() -> list[Wanted]:
+    nm = _number(2, "nm")
+    return [
+        Wanted(key="error", what="model error, guided HIO", show=_percent(1), paper="15.7 %", limit=0.10),
+        Wanted(key="ssim", what="SSIM, guided HIO", show=_number(4), limit=0.97, smaller=False),
+        Wanted(key="live_error", what="model error, live image", show=_percent(1), limit=0.10),
+        Wanted(key="live_ssim", what="SSIM, live image", show=_number(4), limit=0.97, smaller=False),
+        Wanted(key="shell_width_nm", what="shell, half-maximum width in the image", show=nm, paper="2.6 nm"),
+        Wanted(key="shell_width_off_nm", what="- off that of the true image", show=nm, limit=0.4),
+        Wanted(
+            key="shell_fit_nm",
+            what="shell, thickness fitted to the amplitudes",
+            show=nm,
+            paper="2.6 nm",
+            limit=0.1,
+            about=2.6,
+        ),
+        Wanted(key="outer_fit_nm", what="- outer diameter fitted along", show=nm, paper="19 nm"),
+        Wanted(key="prtf_nm", what="PRTF at 1/e, independent runs", show=_number(2, "nm"), paper="1.3 nm a pixel"),
+    ]
+
+
+def table_of(run: PaperRun, packing: float, values: Sequence[dict[str, float]]) -> list[TableRow]:
+    """Make the table of one or more data sets.
+
+    Parameters
+    ----------
+    run : PaperRun
+    packing : float
+        Part of space that the particles fill.
+    values : sequence of dict
+        `Findings.values` of each data set.
+    """
+    enough = all(one["summed"] >= run.enough for one in values)
+    return [_row(wanted, [one[wanted.key] for one in values], enough=enough) for wanted in wanted_of(run, packing)]
+
+
+def _row(wanted: Wanted, found: list[float], *, enough: bool) -> TableRow:
+    known = [value for value in found if not math.isnan(value)]
+    worst = max(known, key=wanted.badness) if len(known) == len(found) else math.nan
+    middle = median(known) if known else math.nan
+    if wanted.key == "wrong" and known:
+        worst = middle = float(sum(known))
+    applies = enough or not wanted.noisy
+    return TableRow(
+        key=wanted.key,
+        what=wanted.what,
+        paper=wanted.paper,
+        ours=_ours(wanted, middle, worst, len(found)),
+        wanted=wanted.bound if applies else "",
+        median=middle,
+        worst=worst,
+        reached=wanted.reached(worst) if applies else None,
+    )
+
+
+def _ours(wanted: Wanted, middle: float, worst: float, count: int) -> str:
+    if math.isnan(middle):
+        return "none"
+    text = wanted.show(middle)
+    if count == 1 or wanted.key == "wrong" or middle == worst or wanted.limit is None:
+        return text
+    return f"{text}, worst {'none' if math.isnan(worst) else wanted.show(worst)}"
+
+
+def as_markdown(title: str, notes: Sequence[str], rows: Sequence[TableRow]) -> str:
+    """Write the table as Markdown, with its conditions below."""
+    said = {True: "yes", False: "**no**", None: ""}
+    lines = [f"# {title}", "", "| | paper | ours | wanted | reached? |", "|---|---|---|---|---|"]
+    lines += [f"| {row.what} | {row.paper} | {row.ours} | {row.wanted} | {said[row.reached]} |" for row in rows]
+    return "\n".join([*lines, "", *(f"- {note}" for note in notes), ""])
+
+
+def as_facts(row: TableRow) -> dict[str, Any]:
+    """Return a row for JSON; NaN becomes null."""
+    number = {
+        name: None if math.isnan(value) else value for name, value in (("median", row.median), ("worst", row.worst))
+    }
+    return {
+        "key": row.key,
+        "what": row.what,
+        "paper": row.paper,
+        "ours": row.ours,
+        "wanted": row.wanted,
+        **number,
+        "reached": row.reached,
+    }
