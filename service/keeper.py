@@ -151,21 +151,23 @@ class Keeper:
         """Take a new row."""
         column = self.series.ledger.column
         frame, verdict, total, chi2, dof, version = (column(name)[row].item() for name in COLUMNS)
-        self._entries.append(("frames", (row, frame, verdict, total, None if math.isnan(chi2) else chi2, dof, version)))
+        self._entries.append(
+            Entry("frames", (row, frame, verdict, total, None if math.isnan(chi2) else chi2, dof, version))
+        )
         self._rows_given = row + 1
 
     def judged(self, row: int, verdict: int, parameters: int) -> None:
         """Take another verdict of an earlier row."""
-        self._entries.append(("flips", (row, verdict, parameters)))
+        self._entries.append(Entry("flips", (row, verdict, parameters)))
 
     def noted(self, note: PointNote) -> None:
         """Take what the scan said."""
-        self._entries.append(("points", (note.frame, note.point, note.x_um, note.y_um, int(note.void))))
+        self._entries.append(Entry("points", (note.frame, note.point, note.x_um, note.y_um, int(note.void))))
 
     def versioned(self, version: SettingsVersion) -> None:
         """Take other settings."""
         text = version.settings.model_dump_json(exclude={"beamline"})
-        self._entries.append(("settings", (version.version, version.from_frame, text)))
+        self._entries.append(Entry("settings", (version.version, version.from_frame, text)))
 
     def expects(self, frames: int) -> None:
         """Take how many frames are meant to come."""
@@ -177,7 +179,7 @@ class Keeper:
 
     def kept(self, frame: int, file: str, offset: int, size: int) -> None:
         """Take where the bytes of a frame are."""
-        self._entries.append(("kept", (frame, file, offset, size)))
+        self._entries.append(Entry("kept", (frame, file, offset, size)))
 
     # -- the thread ------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,8 +57,19 @@ _INSERTS = {
     "kept": "INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)",
     "events": "INSERT INTO events (moment, what, detail) VALUES (?, ?, ?)",
 }
-Entry = tuple[str, tuple[Any, ...]]
-"""A table and the values of one row."""
+
+
+class Entry(NamedTuple):
+    """One row for a table.
+
+    Attributes
+    ----------
+    table : str
+    values : tuple
+    """
+
+    table: str
+    values: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +201,7 @@ def _statements() -> list[str]:
 
 def event(what: str, detail: str = "") -> Entry:
     """Return an entry for something that happened now."""
-    return "events", (datetime.now(UTC).isoformat(timespec="milliseconds"), what, detail)
+    return Entry("events", (datetime.now(UTC).isoformat(timespec="milliseconds"), what, detail))
 
 
 def note_event(path: Path, what: str, detail: str) -> None:
@@ -205,7 +216,7 @@ def note_event(path: Path, what: str, detail: str) -> None:
         return
     base = sqlite3.connect(path, timeout=_BUSY_S)
     try:
-        base.execute(_INSERTS["events"], event(what, detail)[1])
+        base.execute(_INSERTS["events"], event(what, detail).values)
         base.commit()
     finally:
         base.close()
