@@ -120,6 +120,20 @@ def compare_to_model(image: NDArray[np.floating], pixel_size_m: float, model: Sa
     ValueError
         If the image is empty, not finite or smaller than the crop.
     """
+    from skimage.metrics import structural_similarity  # slow to import, and only wanted here
+
+    a, t = _on_crop(image, pixel_size_m, model)
+    t = t / t.max()
+    scale = _scale(a, t)
+    a = scale * a
+    ssim = structural_similarity(t, a, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+    return Scores(ssim=float(ssim), error=float(np.abs(a - t).sum() / np.abs(t).sum()), scale=scale, crop_px=len(t))
+
+
+def _on_crop(
+    image: NDArray[np.floating], pixel_size_m: float, model: SampleModel
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """An image registered to its model, and the model, on the crop of science.md 5."""
     half = int(np.ceil(_CROP_PER_OBJECT * model.outer_diameter_m / pixel_size_m))
     n = image.shape[0]
     if image.shape != (n, n) or n < 2 * half + 1:
@@ -129,21 +143,13 @@ def compare_to_model(image: NDArray[np.floating], pixel_size_m: float, model: Sa
     if not np.isfinite(image).all() or not np.any(image):
         raise ValueError("image must be finite and not all zero, got nothing to compare; reconstruct again")
     truth = model.projection(pixel_size_m, n, _OVERSAMPLE)
-    top = truth.max()
-    return _score(aligned(image, truth), truth / top, half)
+    crop = slice(n // 2 - half, n // 2 + half + 1)
+    return aligned(image, truth)[crop, crop], truth[crop, crop]
 
 
-def _score(image: NDArray[np.float64], truth: NDArray[np.float64], half: int) -> Scores:
-    """Scores of a registered image against a truth whose maximum is 1."""
-    from skimage.metrics import structural_similarity  # slow to import, and only wanted here
-
-    middle = truth.shape[0] // 2
-    crop = slice(middle - half, middle + half + 1)
-    a, t = image[crop, crop], truth[crop, crop]
-    scale = float((a * t).sum() / (a * a).sum())
-    a = scale * a
-    ssim = structural_similarity(t, a, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
-    return Scores(ssim=float(ssim), error=float(np.abs(a - t).sum() / np.abs(t).sum()), scale=scale, crop_px=len(t))
+def _scale(a: NDArray[np.float64], t: NDArray[np.float64]) -> float:
+    """Least-squares factor of `a` against `t`, without offset."""
+    return float((a * t).sum() / (a * a).sum())
 
 
 def laid_on_model(
@@ -164,13 +170,14 @@ def laid_on_model(
     -------
     image, model : ndarray of float64, shape (crop, crop)
         Projected electron density in 1/m^2 on the crop of science.md 5; the image with the least-squares scale.
+
+    Raises
+    ------
+    ValueError
+        As for `compare_to_model`.
     """
-    half = int(np.ceil(_CROP_PER_OBJECT * model.outer_diameter_m / pixel_size_m))
-    truth = model.projection(pixel_size_m, image.shape[0], _OVERSAMPLE)
-    middle = image.shape[0] // 2
-    crop = slice(middle - half, middle + half + 1)
-    a, t = aligned(image, truth)[crop, crop], truth[crop, crop]
-    return float((a * t).sum() / (a * a).sum()) * a, t
+    a, t = _on_crop(image, pixel_size_m, model)
+    return _scale(a, t) * a, t
 
 
 def line_profile(image: NDArray[np.floating], *, axis: int = 0) -> NDArray[np.float64]:

@@ -57,12 +57,7 @@ class FrameReader:
 
     def prepare(self, pixel_type: PixelType) -> None:
         """Get ready for the frames that a header announces, so that the first takes no longer than the next."""
-        shape = self._shape
-        blob = _HEADER.pack(self._valid.size * np.dtype(pixel_type).itemsize, _DEFAULT_BLOCK_BYTES)
-        encoding = f"bs{np.dtype(pixel_type).itemsize * 8}-lz4<"
-        layout = self._layout_of(
-            EncodedFrame(series=None, frame=0, shape=shape, pixel_type=pixel_type, encoding=encoding, blob=blob)
-        )
+        layout = self._layout((pixel_type, _DEFAULT_BLOCK_BYTES))
         if layout is not None:
             self.release(PlaneSpill(layout))
 
@@ -102,11 +97,13 @@ class FrameReader:
         claimed, block_bytes = _HEADER.unpack_from(frame.blob)
         if claimed not in (0, self._valid.size * np.dtype(frame.pixel_type).itemsize):
             return None  # damaged: the plain way says how, and no layout is made of its claims
-        key = (frame.pixel_type, block_bytes if claimed else _DEFAULT_BLOCK_BYTES)
+        return self._layout((frame.pixel_type, block_bytes if claimed else _DEFAULT_BLOCK_BYTES))
+
+    def _layout(self, key: _Key) -> PlaneLayout | None:
         with self._lock:
             if key not in self._layouts and len(self._layouts) < _MOST_LAYOUTS:
                 try:
-                    self._layouts[key] = PlaneLayout(self._valid, np.dtype(frame.pixel_type), key[1])
+                    self._layouts[key] = PlaneLayout(self._valid, np.dtype(key[0]), key[1])
                 except ValueError:
                     self._layouts[key] = None
             return self._layouts.get(key)

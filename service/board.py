@@ -11,6 +11,7 @@ from service.ledger import PENDING
 from service.mailbox import Mailbox
 from service.office import Office
 from service.pipeline import Pipeline
+from service.ranges import count_of
 from service.receive import RECEIVE_BUFFER_BYTES
 from service.safety import Safety
 from service.status import AtRisk, Counts, Forecast, LastFrame, State, Status
@@ -50,7 +51,8 @@ class StatusBoard:
         with pipeline.lock:
             series = pipeline.series
             images, in_mailbox = self._mailbox.count()
-            counts = self._counts(images, in_mailbox)
+            missing = self._missing()
+            counts = self._counts(images, in_mailbox, missing)
             booked = sum(getattr(counts, name) for name in CATEGORY_NAMES if name != "missing")
             folder = office.current if series is not None else None
             safety = self._safety()
@@ -67,7 +69,7 @@ class StatusBoard:
                 balanced=counts.received == booked + counts.pending,
                 behind=in_mailbox,
                 rate_hz=round(pipeline.rate.hz(time.monotonic()), 2),
-                missing_frames=self._missing(),
+                missing_frames=missing,
                 unresolved=series.unresolved_frames() if series else [],
                 durable_through=durable,
                 ledger_through=safety.keeper.ledger_through if safety else 0,
@@ -95,12 +97,12 @@ class StatusBoard:
                 version=_VERSION,
             )
 
-    def _counts(self, images: int, in_mailbox: int) -> Counts:
+    def _counts(self, images: int, in_mailbox: int, missing: list[tuple[int, int]]) -> Counts:
         pipeline = self._pipeline
         ledger = pipeline.series.ledger if pipeline.series else None
         booked = dict(ledger.counts) if ledger else {}
         booked["foreign"] = pipeline.foreign
-        booked["missing"] = sum(last - first + 1 for first, last in self._missing())
+        booked["missing"] = count_of(missing)
         # What waits for a header when a series has ended is foreign to it; the next series may still claim it.
         waiting = len(pipeline.waiting)
         if pipeline.series is not None and pipeline.series.ended:

@@ -10,12 +10,15 @@ import json
 import os
 import struct
 from collections.abc import Mapping
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
+
+from service.whole_file import aside_of, written_whole
 
 _MAGIC = b"XEDMCP1\n"
 _START = struct.Struct("<8sIIQ")  # magic, length and CRC-32 of the description, length of the file
@@ -60,28 +63,11 @@ def write_checkpoint(path: Path, facts: Mapping[str, Any], arrays: Arrays) -> No
     }
     text = json.dumps({"facts": facts, "arrays": described}).encode()
     length = _START.size + len(text) + sum(part.nbytes for part in stored.values())
-    aside = path.with_name(f".{path.name}.partial")
-    file = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    try:
+    with written_whole(path, before=generation_before(path)) as file:
         _write_all(file, _START.pack(_MAGIC, len(text), isal_zlib.crc32(text), length))
         _write_all(file, text)
         for part in stored.values():
             _write_all(file, _bytes(part))
-        os.fsync(file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            aside.unlink()
-        raise
-    finally:
-        os.close(file)
-    with contextlib.suppress(FileNotFoundError):
-        os.replace(path, generation_before(path))
-    os.replace(aside, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def generation_before(path: Path) -> Path:
@@ -91,7 +77,7 @@ def generation_before(path: Path) -> Path:
 
 def remove_checkpoints(path: Path) -> None:
     """Remove both generations and what a killed writer left."""
-    for name in (path, generation_before(path), path.with_name(f".{path.name}.partial")):
+    for name in (path, generation_before(path), aside_of(path)):
         with contextlib.suppress(OSError):
             name.unlink()
 
@@ -163,7 +149,7 @@ def _bytes(part: NDArray[Any]) -> memoryview:
     return part.reshape(-1).view(np.uint8).data if part.size else memoryview(b"")
 
 
-def _write_all(file: int, data: bytes | memoryview) -> None:
+def _write_all(file: FileIO, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(file, view[:_SLICE_BYTES]) :]
+        view = view[os.write(file.fileno(), view[:_SLICE_BYTES]) :]

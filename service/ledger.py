@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from processing.frame import CATEGORY_NAMES, MAX_FRAMES, Category, FrameScore
+from service.ranges import true_ranges
 from service.source import PointNote
 
 PENDING = 255
@@ -172,13 +173,10 @@ class Ledger:
             None: only holes below the highest number seen.
         """
         limit = self.highest_frame + 1 if upto is None else upto
-        seen = np.zeros(limit + 2, bool)
-        seen[0] = seen[-1] = True  # guards on both sides, so that every run of holes has two ends
-        numbers = np.flatnonzero(self._row_after)
-        seen[numbers[numbers < limit] + 1] = True
-        steps = np.diff(seen.astype(np.int8))
-        starts, stops = np.flatnonzero(steps == -1), np.flatnonzero(steps == 1) - 1
-        return [(int(start), int(stop)) for start, stop in zip(starts, stops, strict=True)]
+        seen = np.zeros(limit, bool)
+        known = self._row_after[:limit]
+        seen[: len(known)] = known != 0
+        return true_ranges(~seen)
 
     def distinct(self) -> int:
         """Return how many different frame numbers were seen."""

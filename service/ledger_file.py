@@ -209,17 +209,16 @@ def note_event(path: Path, what: str, detail: str) -> None:
 
     Raises
     ------
-    sqlite3.Error
+    sqlite3.Error, OSError
         When the disk refuses.
     """
     if not path.is_file():
         return
-    base = sqlite3.connect(path, timeout=_BUSY_S)
+    file = LedgerFile(path, {})
     try:
-        base.execute(_INSERTS["events"], event(what, detail).values)
-        base.commit()
+        file.add([event(what, detail)])
     finally:
-        base.close()
+        file.close()
 
 
 def is_closed(path: Path) -> bool:

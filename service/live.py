@@ -207,7 +207,9 @@ class LiveService:
             if claim is not None:
                 return path, claim
 
-    def _keep_safe(self, folder: Folder, claim: Claim | None, *, resumed: str = "") -> Safety:
+    def _keep_safe(
+        self, folder: Folder, claim: Claim | None, *, spooled: SpoolStore | None = None, resumed: str = ""
+    ) -> Safety:
         """Begin to keep a series safe; the checkpoints of those whose file is final go."""
         final = [one for one in self._safeties if one.series.concluded]
         self._safeties = [one for one in self._safeties if one not in final]
@@ -217,6 +219,7 @@ class LiveService:
             folder.started,
             self.settings,
             claim=claim,
+            spooled=spooled,
             lock=self.pipeline.lock,
             errors=self.pipeline.errors,
             degraded=self.office.degraded,
@@ -289,7 +292,7 @@ class LiveService:
         self.pipeline.errors.add("recovered", said, series=header.series)
         self.office.open(folder)
         self.pipeline.resume(stored)
-        safety = self._keep_safe(folder, one.claim, resumed=said)
+        safety = self._keep_safe(folder, one.claim, spooled=spooled, resumed=said)
         if one.ended or not newest:
             self.pipeline.end_restored()
         else:

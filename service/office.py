@@ -39,14 +39,14 @@ class Folder:
         The result file.
     started : str
         When the series opened, UTC.
-    durable_through : int
-        Rows of the ledger in the newest written file.
+    rows_written : int
+        Rows of the ledger in the newest result file.
     """
 
     series: Series
     path: Path
     started: str = field(default_factory=utc_now)
-    durable_through: int = 0
+    rows_written: int = 0
     imaging: ImagingResult | None = None
     next_image_at: int = 0
     write_seconds: float = 0.0
@@ -251,7 +251,7 @@ class Office:
         folder = self.current
         if folder is None or folder.series.ended or folder.series.accepted is None:
             self._fresh = True
-        elif len(folder.series.ledger) > folder.durable_through:
+        elif len(folder.series.ledger) > folder.rows_written:
             self.save(folder)
             free_memory.give_back()
             self._fresh = False
@@ -286,7 +286,7 @@ class Office:
                 folder.write_seconds = time.monotonic() - started
             self.degraded.pop("disk", None)
             self.degraded.pop("program", None)
-            folder.durable_through = rows
+            folder.rows_written = rows
             self._changed()
             return True
 

@@ -6,20 +6,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def ranges_of(numbers: "NDArray[np.integer] | Iterable[int]") -> list[tuple[int, int]]:
-    """Return the ranges (both ends included) of a set of numbers.
+def true_ranges(mask: "NDArray[np.bool_]") -> list[tuple[int, int]]:
+    """Return the ranges (both ends included) of the places where a mask, shape (n,), is true."""
+    steps = np.diff(mask.astype(np.int8), prepend=np.int8(0), append=np.int8(0))
+    starts, stops = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1) - 1
+    return list(zip(starts.tolist(), stops.tolist(), strict=True))
+
+
+def ranges_of(numbers: "NDArray[np.integer] | Sequence[int]") -> list[tuple[int, int]]:
+    """Return the ranges (both ends included) of a set of frame numbers.
 
     Examples
     --------
     >>> ranges_of([3, 1, 2, 7])
     [(1, 3), (7, 7)]
     """
-    whole = np.unique(np.fromiter(numbers, np.int64))
-    if not whole.size:
-        return []
-    breaks = np.flatnonzero(np.diff(whole) > 1)
-    firsts, lasts = whole[np.r_[0, breaks + 1]], whole[np.r_[breaks, whole.size - 1]]
-    return [(int(first), int(last)) for first, last in zip(firsts, lasts, strict=True)]
+    known = np.asarray(numbers, np.int64)
+    mask = np.zeros(int(known.max(initial=-1)) + 1, np.bool_)
+    mask[known] = True
+    return true_ranges(mask)
+
+
+def count_of(ranges: Iterable[tuple[int, int]]) -> int:
+    """Return how many numbers lie in ranges."""
+    return sum(last - first + 1 for first, last in ranges)
 
 
 def in_words(ranges: Sequence[tuple[int, int]], most: int = 20) -> str:

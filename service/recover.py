@@ -62,8 +62,7 @@ def recover_file(
     try:
         series, state = take_up(result, shelf)
         number = state.header.series
-        ranges = series.ledger.missing_frames(series.announced)
-        wanted = [frame for first, last in ranges for frame in range(first, last + 1)] + series.corrupt_frames()
+        wanted = series.lacking_frames()
         found: list[int] = []
         damaged: dict[int, str] = {}
         for done, frame_number in enumerate(wanted, start=1):

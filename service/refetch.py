@@ -175,9 +175,7 @@ class Refetcher:
 
     def _missing(self) -> list[int]:
         with self._lock:
-            series = self.series
-            ranges = series.ledger.missing_frames(series.announced)
-            return [number for first, last in ranges for number in range(first, last + 1)] + series.corrupt_frames()
+            return self.series.lacking_frames()
 
     def _recover(self, number: int) -> None:
         with self._busy:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import h5py
 
-from processing.frame import Category, EncodedFrame, Refusal
+from processing.frame import EncodedFrame, Refusal
 from processing.read_frame import Examined
 from service.config import Settings
 from service.eiger_file import EigerFile
@@ -18,6 +18,8 @@ from service.errors import ConfigurationError, UserError
 from service.live import check_output, load_mask
 from service.office import Folder, series_file
 from service.pipeline import examine
+from service.ranges import count_of
+from service.restore import notes_of
 from service.result_series import make_image
 from service.series import Series
 from service.source import PointNote
@@ -101,13 +103,7 @@ def scan_of(result: Path, series: int) -> Scan:
             announced = json.loads(file["entry/process/summary"][()])["announced"]
     except (OSError, KeyError, ValueError) as error:
         raise UserError(f"--points {result} must be a result file of the live service: {error}") from None
-    notes = []
-    for frame, verdict, point, x, y in zip(*columns.values(), strict=True):
-        void = verdict == Category.GATED
-        if point >= 0 or void:
-            note = PointNote(series=series, frame=int(frame), point=int(point), x_um=x, y_um=y, void=bool(void))
-            notes.append(note)
-    return Scan(notes=notes, announced=announced)
+    return Scan(notes=notes_of(series, columns), announced=announced)
 
 
 def reprocess_file(
@@ -170,7 +166,7 @@ def reprocess_file(
         if content is not None:
             write_series_file(folder.path, content)
         counts = dict(series.ledger.counts)
-        counts["missing"] = sum(last - first + 1 for first, last in series.ledger.missing_frames(series.announced))
+        counts["missing"] = count_of(series.ledger.missing_frames(series.announced))
         return Reprocessed(
             result=folder.path, series=number, counts=counts, unresolved=series.unresolved_frames(), image=said
         )

@@ -219,7 +219,7 @@ def state_of_result(path: Path) -> SeriesState:
         header=replace(header, shape=(valid.shape[0], valid.shape[1])),
         versions=[(one["version"], one["from_frame"], one["settings"]) for one in process["settings_versions"]],
         columns=columns,
-        notes=_notes(header.series, columns, points),
+        notes=notes_of(header.series, columns | points),
         expected=process["summary"]["announced"],
         started=str(process["timings"].get("started", "")),
         timings=process["timings"],
@@ -228,11 +228,11 @@ def state_of_result(path: Path) -> SeriesState:
     )
 
 
-def _notes(series: int, columns: Mapping[str, NDArray[Any]], points: Mapping[str, NDArray[Any]]) -> list[PointNote]:
+def notes_of(series: int, columns: Mapping[str, NDArray[Any]]) -> list[PointNote]:
+    """Return what the scan had said, from the columns frame, verdict, point, x and y of a result file."""
     notes = []
-    for frame, verdict, point, x, y in zip(
-        columns["frame"], columns["verdict"], points["point"], points["x"], points["y"], strict=True
-    ):
+    rows = (columns[name] for name in ("frame", "verdict", "point", "x", "y"))
+    for frame, verdict, point, x, y in zip(*rows, strict=True):
         void = verdict == Category.GATED
         if (point >= 0 or void) and verdict != Category.DUPLICATE:
             notes.append(PointNote(series=series, frame=int(frame), point=int(point), x_um=x, y_um=y, void=bool(void)))

@@ -107,7 +107,7 @@ def write_back(series: Series, state: SeriesState, result: Path, what: tuple[str
         write_series_file(result, content)
     except OSError as error:
         raise UserError(f"result {result} cannot be written: {error.strerror}; the old file is as it was") from None
-    with contextlib.suppress(sqlite3.Error):  # the result itself tells it too
+    with contextlib.suppress(sqlite3.Error, OSError):  # the result itself tells it too
         note_event(ledger_path(result), *what)
     return said
 

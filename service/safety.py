@@ -29,6 +29,8 @@ class Safety:
     settings : Settings
     claim : Claim or None
         The right to write the series, given back at the end.
+    spooled : SpoolStore or None
+        What the spool has of it already, where somebody has looked.
     lock : threading.RLock
         Guards the series.
     errors : ErrorLog
@@ -51,6 +53,7 @@ class Safety:
         settings: Settings,
         *,
         claim: Claim | None,
+        spooled: SpoolStore | None = None,
         lock: "threading.RLock",
         errors: ErrorLog,
         degraded: dict[str, str],
@@ -59,7 +62,7 @@ class Safety:
         self.series, self.result, self._claim = series, result, claim
         self._settings, self._errors, self._degraded = settings, errors, degraded
         self.keeper = Keeper(series, lock, result, started, settings.recovery, degraded)
-        self._spooled = SpoolStore(spool_stem(result))
+        self._spooled = spooled or SpoolStore(spool_stem(result))
         self._spool: Spool | None = None
         self._files: DetectorFiles | None = None
         self._given: set[int] = set()

@@ -292,11 +292,14 @@ class Series:
         self.not_from_socket += 1
         return self.book(frame, contribution, score)
 
-    def corrupt_frames(self) -> list[int]:
-        """Return the numbers of frames of which only a damaged message came."""
+    def lacking_frames(self) -> list[int]:
+        """Return the numbers of frames that are missing, or of which only a damaged message came."""
+        missing = self.ledger.missing_frames(self.announced)
         corrupt = self.ledger.column("verdict") == Category.CORRUPT
         numbers = set(self.ledger.column("frame")[corrupt].tolist())
-        return sorted(number for number in numbers if not self.already_has(number))
+        known = (number for number in numbers if self.ledger.row_of(number) is not None)
+        damaged = sorted(number for number in known if not self.already_has(number))
+        return [number for first, last in missing for number in range(first, last + 1)] + damaged
 
     def prove_hashes(self) -> None:
         """Take note that the sender's hashes are digests of its blobs."""

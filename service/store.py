@@ -1,7 +1,6 @@
 """Write the result of a series: one NeXus file, whole or not at all."""
 
 import json
-import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -18,6 +17,7 @@ from processing.snapshot import SumSnapshot
 from service.imaging import ImagingResult
 from service.ledger import LedgerRows
 from service.ledger_file import SUFFIX, header_facts
+from service.whole_file import written_whole
 
 _CHUNK_BYTES = 1 << 20
 
@@ -89,22 +89,10 @@ def write_image_file(path: Path, imaging: ImagingResult, source: str) -> None:
 
 
 def write_whole(path: Path, fill: Callable[[h5py.File], None]) -> None:
-    """Write aside, sync, rename: a file under its final name is always whole."""
-    aside = path.with_name(f".{path.name}.partial")
-    try:
-        # HDF5 on a Python file: a disk that makes it wait does not keep the interpreter's lock meanwhile.
-        with aside.open("w+b", buffering=0) as written:
-            with h5py.File(written, "w", libver=("v110", "v110")) as file:
-                fill(file)
-            os.fsync(written.fileno())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    """Write an HDF5 file that is whole under its name or not there."""
+    # HDF5 on a Python file: a disk that makes it wait does not keep the interpreter's lock meanwhile.
+    with written_whole(path) as written, h5py.File(written, "w", libver=("v110", "v110")) as file:
+        fill(file)
 
 
 def _fill(file: h5py.File, content: SeriesFile) -> None:
