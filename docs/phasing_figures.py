@@ -90,6 +90,8 @@ def draw_minima(path: Path) -> None:
     for name, mine in (("trusted family", right), ("all others", ~right)):
         counts = dict(zip(*np.unique(np.array(found)[mine], return_counts=True), strict=True))
         print(f"vortices inside the first zero, {name}:", {int(k): int(v) for k, v in counts.items()})
+    where = np.concatenate([_places(vortices(phases_of(image)), prepared)[2] for image in images[~right]])
+    print(f"all of them between {where.min():.2f} and {where.max():.2f} /nm")
 
     tell_patience(constraints)
     figure = new_figure(10.0, 5.2)
@@ -108,15 +110,16 @@ def draw_minima(path: Path) -> None:
 
 
 def tell_patience(constraints: Constraints, seeds: int = 32) -> None:
-    """Print how many solutions have no vortex after more and more iterations, of ER and of HIO."""
+    """Print how many solutions have no vortex, and a small R, after more and more iterations of ER and of HIO."""
     for algorithm in ("er", "hio"):
         told = []
         for iterations in (100, 300, 1000):
             how = Run(algorithm=algorithm, iterations=iterations, final_er=30, beta=BETA[algorithm])
             keys = [(0, 0, k) for k in range(seeds)]
-            images, _ = solve_random(constraints, keys, how, Meter(1, None, lambda: False), workers=2)
-            told.append(f"{sum(_count(image) == 0 for image in images)} after {iterations}")
-        print(f"{algorithm}, of {seeds} seeds without vortex:", ", ".join(told))
+            images, r_factors = solve_random(constraints, keys, how, Meter(1, None, lambda: False), workers=2)
+            free = np.array([_count(image) == 0 for image in images])
+            told.append(f"{free.sum()} ({np.sum(free & (r_factors < 0.03))}) after {iterations}")
+        print(f"{algorithm}, of {seeds} seeds without vortex (and R below 0.03):", ", ".join(told))
 
 
 def _count(image: NDArray[np.floating]) -> int:
@@ -140,6 +143,14 @@ def vortices(phases: NDArray[np.float64], within: float = 15.0) -> NDArray[np.bo
     return (np.abs(winding) > np.pi) & (np.hypot(away[:, None], away[None, :]) < within)
 
 
+def _places(found: NDArray[np.bool_], prepared: Prepared) -> tuple[NDArray[np.float64], ...]:
+    """Vectors x and y of the vortices and their length, 1/nm."""
+    n = len(found) + 1
+    row, col = np.nonzero(found)
+    y, x = ((at + 1.0 - 0.5 * n) * 2e-9 * np.pi / (n * prepared.pixel_size_m) for at in (row, col))
+    return x, y, np.hypot(x, y)
+
+
 def _draw_solution(axes: Axes, image: NDArray[np.float64], prepared: Prepared) -> None:
     n = len(image)
     crop = image[n // 2 - 11 : n // 2 + 12, n // 2 - 11 : n // 2 + 12]
@@ -157,9 +168,8 @@ def _draw_phases(axes: Axes, phases: NDArray[np.float64], prepared: Prepared) ->
     angle = np.linspace(0.0, 2.0 * np.pi, 200)
     hole = 0.5 * prepared.central_px / prepared.bin_px * step
     axes.plot(hole * np.cos(angle), hole * np.sin(angle), color="0.7", linewidth=0.8, linestyle=":")
-    row, col = np.nonzero(vortices(phases))
-    place = [(at + 1.0 - 0.5 * len(phases)) * step for at in (col, row)]
-    axes.plot(*place, "o", color="white", markersize=6, markerfacecolor="none", markeredgewidth=1.5)
+    x, y, _ = _places(vortices(phases), prepared)
+    axes.plot(x, y, "o", color="white", markersize=6, markerfacecolor="none", markeredgewidth=1.5)
     axes.set_xlim(-0.5, 0.5)
     axes.set_ylim(0.5, -0.5)
     axes.set_xlabel("q (1/nm)")
