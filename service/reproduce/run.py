@@ -131,8 +131,13 @@ def _notes(sets: list[Acquired], *, limited: bool) -> list[str]:
     seeds = ", ".join(str(one.order.seed) for one in sets)
     many = "" if len(sets) == 1 else "; median of the data sets, judged by the worst"
     sent = f"{order.frames} simulated frames of {run.exposure_s:g} s on {order.detector}, each an independent draw"
+    way = (
+        "a Bluesky scan of the simulated beamline, top-up and repeats included"
+        if order.scan
+        else "over the wire to the live service"
+    )
     notes = [
-        f"{sent}, over the wire to the live service; seed{'s' if len(sets) > 1 else ''} {seeds}{many}",
+        f"{sent}, {way}; seed{'s' if len(sets) > 1 else ''} {seeds}{many}",
         "the paper compares with electron microscopy and crystallography, these rows with the model that was simulated",
     ]
     if order.frames < run.frames:
