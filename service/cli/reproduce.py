@@ -159,10 +159,13 @@ class _Teller:
             ("ours", "right"),
             ("wanted", "left"),
             ("reached?", "left"),
+            ("aim", "left"),
+            ("reached? ", "left"),
         ):
             table.add_column(name, justify="right" if side == "right" else "left")
+        said = {True: "yes", False: "NO", None: ""}
         for row in outcome.rows:
-            table.add_row(row.what, row.paper, row.ours, row.wanted, {True: "yes", False: "NO", None: ""}[row.reached])
+            table.add_row(row.what, row.paper, row.ours, row.wanted, said[row.reached], row.aim, said[row.aimed])
         self.console.print(table)
         for note in outcome.notes:
             self.console.print(f"- {note}", soft_wrap=True)
