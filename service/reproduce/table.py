@@ -308,16 +308,9 @@ def as_markdown(
         (label, verdict) to frames, of all data sets.
     """
     said = {True: "yes", False: "**no**", None: ""}
-    lines = [
-        f"# {title}",
-        "",
-        "| | paper | ours | wanted | reached? | aim | reached? |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {row.what} | {row.paper} | {row.ours} | {row.wanted} | {said[row.reached]} | {row.aim} | {said[row.aimed]} |"
-        for row in rows
-    ]
+    head = ["", "paper", "ours", "wanted", "reached?", "aim", "reached?"]
+    cells = [[row.what, row.paper, row.ours, row.wanted, said[row.reached], row.aim, said[row.aimed]] for row in rows]
+    lines = [f"# {title}", "", *_table([head, ["---"] * len(head), *cells])]
     return "\n".join([*lines, "", *(f"- {note}" for note in notes), "", *_classes(confusion), ""])
 
 
@@ -327,8 +320,11 @@ def _classes(confusion: Mapping[tuple[str, str], int]) -> list[str]:
     labels = [name for name in names if any(label == name for label, _ in confusion)]
     verdicts = [name for name in names if any(found == name for _, found in confusion)]
     rows = [[f"truly {label}", *(_whole(confusion.get((label, found), 0)) for found in verdicts)] for label in labels]
-    table = [["frames", *verdicts], ["---", *("---:" for _ in verdicts)], *rows]
-    return [f"| {' | '.join(cells)} |" for cells in table]
+    return _table([["frames", *verdicts], ["---", *("---:" for _ in verdicts)], *rows])
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in rows]
 
 
 def as_facts(row: TableRow) -> dict[str, Any]:
