@@ -1,7 +1,7 @@
-"""Draw the figures of docs/explanation/phasing.md, from sums that are simulated here: `make docs`.
+"""Draw the figures of docs/explanation/phasing.md: `python docs/phasing_figures.py [FOLDER]`, in `make docs`.
 
-They show three things that words tell badly: the pattern and its hole, the two families of solutions, and the curves
-by which an image is trusted.
+The sums are simulated here. The figures show three things that words tell badly: the pattern and its hole, the particle
+beside a wrong minimum, and the curves by which an image is trusted.
 """
 
 import sys
@@ -26,7 +26,7 @@ from processing.transfer import CUTOFF
 from service.figures.style import MEASURED, MODEL, THIRD, letter, linear_map, new_figure, save
 from service.reproduce.paper import BEAM_STOP_PX, RUNS
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).resolve().parent / "explanation"
 RUN = RUNS["au-sio2"]
 SHAPE = (1065, 1030)
 GEOMETRY = Geometry(wavelength_m=0.140556e-9, distance_m=2.08, pixel_m=75e-6, center=(488.3, 514.6))
@@ -243,9 +243,8 @@ def _draw_shell(axes: Axes, pixel_nm: float = 1.3) -> None:
     letter(axes, "b", "a shell seen in projection, from its centre outwards")
 
 
-def main() -> int:
-    """Draw all into the folder of the page."""
-    folder = HERE / "explanation"
+def main(folder: Path = FOLDER) -> int:
+    """Draw all into a folder, by default that of the page."""
     draw_pattern(folder / "phasing_pattern.png")
     draw_minima(folder / "phasing_minima.png")
     draw_trust(folder / "phasing_trust.png")
@@ -253,4 +252,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*map(Path, sys.argv[1:2])))

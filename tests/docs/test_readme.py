@@ -165,6 +165,24 @@ def test_a_page_about_the_demo_prints_what_it_says(name, after_demo, book):
     work_through(name, after_demo, book)
 
 
+@pytest.mark.timeout(600)
+def test_the_figures_about_phasing_are_drawn_and_print_what_the_page_says(tmp_path, book):
+    page = book.house / "docs/explanation/phasing.md"
+    (block,) = [block for block in book.blocks_of(page) if block.commands == ["python docs/phasing_figures.py"]]
+    done = subprocess.run(
+        [sys.executable, str(book.house / "docs/phasing_figures.py"), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    block.compare(done.stdout)
+    shown = set(re.findall(r"\]\((\w+\.png)\)", page.read_text()))
+    assert {path.name for path in tmp_path.iterdir()} == shown
+    assert all((page.parent / name).stat().st_size < 150_000 for name in shown)
+
+
 @pytest.mark.timeout(400)
 def test_the_result_file_has_every_field_that_its_page_names(after_demo, book):
     page = (book.house / "docs/reference/result-file.md").read_text()
