@@ -5,7 +5,20 @@ import sys
 
 import typer
 
-from service.cli import demo, live, reconstruct, recover, reprocess, reproduce, rescreen, scan, shell, sim
+from service.cli import (
+    demo,
+    export,
+    live,
+    reconstruct,
+    recover,
+    report,
+    reprocess,
+    reproduce,
+    rescreen,
+    scan,
+    shell,
+    sim,
+)
 from service.errors import UserError
 
 app = typer.Typer(
@@ -25,6 +38,8 @@ app.command()(reprocess.reprocess)
 app.command()(rescreen.rescreen)
 app.command()(recover.recover)
 app.command()(reconstruct.reconstruct)
+app.command()(export.export)
+app.command()(report.report)
 app.command()(reproduce.reproduce)
 
 
