@@ -58,6 +58,7 @@ bench: $(VENV)/.bench ## our kernel, files and live path beside the alternatives
 docs: $(READY) ## write the generated pages and figures and build the Python reference (HTML in docs/_build)
 	rm -rf docs/reference/api/generated
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/screens/make_screens.py
 	$(BIN)/python docs/phasing_figures.py
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs/reference/api docs/_build
 

@@ -215,20 +215,27 @@ def _tiles(facts: Facts) -> Iterator[str]:
         "bad" if lost else "ok",
     )  # fmt: skip
     ended = bool(facts.summary.get("complete"))
-    yield _tile("series", "ended" if ended else "running", "" if ended else "this file is a snapshot", "ok" if ended else "warn")
+    yield _tile(
+        "series", "ended" if ended else "running", "" if ended else "this file is a snapshot", "ok" if ended else "warn"
+    )
     if facts.image:
         confidence = str(facts.image.get("confidence", "unknown"))
-        yield _tile("resolution", f"{1e9 * float(facts.image['resolution_m']):.1f} nm", "half period at PRTF 1/e", "ok")
+        resolution = 1e9 * float(facts.image["resolution_m"])
+        yield _tile("resolution", f"{resolution:.1f} nm", "half period at PRTF 1/e", "ok")
         yield _tile("R factor", f"{float(facts.image['r_factor']):.3f}", "of the amplitudes", "ok")
         tone = {"high": "ok", "medium": "warn"}.get(confidence, "bad")
         yield _tile("confidence", confidence, "that the image is the object", tone)
     elif "resolution_m" in facts.forecast:
-        yield _tile("signal reaches", f"{1e9 * float(facts.forecast['resolution_m']):.1f} nm", "signal to noise 1", "warn")
+        yield _tile(
+            "signal reaches", f"{1e9 * float(facts.forecast['resolution_m']):.1f} nm", "signal to noise 1", "warn"
+        )
 
 
 def _tile(name: str, value: str, more: str, tone: str) -> str:
     value = value.replace(",", "\u202f")  # thousands, as the SI writes them
-    return f'<div class="tile {tone}"><span>{escape(name)}</span><b>{escape(value)}</b><span>{escape(more)}</span></div>'
+    return (
+        f'<div class="tile {tone}"><span>{escape(name)}</span><b>{escape(value)}</b><span>{escape(more)}</span></div>'
+    )
 
 
 def _notes(facts: Facts) -> str:

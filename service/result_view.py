@@ -119,9 +119,7 @@ def geometry_of(entry: h5py.Group, shown: Map) -> Geometry | None:
         distance, pixel = float(detector["distance"][()]), float(detector["x_pixel_size"][()])
     except KeyError:
         return None
-    return Geometry(
-        wavelength_m=wavelength, distance_m=distance, pixel_m=pixel * shown.bin_px, center=shown.center
-    )
+    return Geometry(wavelength_m=wavelength, distance_m=distance, pixel_m=pixel * shown.bin_px, center=shown.center)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,7 +62,9 @@ def draw_pattern(
     return save(figure, path)
 
 
-def draw_density(path: Path, image: NDArray[np.floating], *, pixel_m: float, title: str = "", side_in: float = SIDE_IN) -> Path:
+def draw_density(
+    path: Path, image: NDArray[np.floating], *, pixel_m: float, title: str = "", side_in: float = SIDE_IN
+) -> Path:
     """Draw a reconstruction on a linear scale with a scale bar.
 
     Parameters
@@ -79,7 +81,12 @@ def draw_density(path: Path, image: NDArray[np.floating], *, pixel_m: float, tit
     pixel_nm = 1e9 * pixel_m
     limits = (min(0.0, float(image.min())), float(image.max()) or 1.0)
     linear_map(
-        axes, image, label="density (a.u.)", limits=limits, pixel_nm=pixel_nm, bar_nm=round_length(0.3 * rows * pixel_nm)
+        axes,
+        image,
+        label="density (a.u.)",
+        limits=limits,
+        pixel_nm=pixel_nm,
+        bar_nm=round_length(0.3 * rows * pixel_nm),
     )
     if title:
         axes.set_title(title, loc="left")
