@@ -60,7 +60,8 @@ class WebServer:
         self._token = token
         self._listener = listener
         self._feed = Feed(source)
-        app = Guard(_application(_Pages(source, token, self._feed), self._feed))
+        self._pages = _Pages(source, token, self._feed)
+        app = Guard(_application(self._pages, self._feed))
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -143,7 +144,7 @@ class _Pages:
         self._feed = feed
         self._attempts = Attempts()
         self._gallery = Gallery(source)
-        self._page = PageRoutes(source.views)
+        self.page_routes = PageRoutes(source.views)
         self._metrics = Metrics(source, viewers=lambda: feed.viewers, renderings=lambda: self._gallery.renderings)
         self._assets = {
             file.name: (file.read_bytes(), TYPES[file.suffix]) for file in STATIC.iterdir() if file.suffix in TYPES
@@ -160,7 +161,7 @@ class _Pages:
             Route("/events", self.events),
             Route("/preview.jpg", self.picture),
             Route("/preview.json", self.picture_scale),
-            *self._page.routes(),
+            *self.page_routes.routes(),
             Route("/whatif", self.what_if, methods=["POST"]),
             Route("/settings", self.settings, methods=["PUT"]),
             Route("/reconstruct", self.reconstruct, methods=["POST"]),

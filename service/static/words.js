@@ -215,7 +215,9 @@ export function forecast(status) {
 export function prtfWords(status, curves) {
   if (!curves.q_per_m?.length) return status.reconstruction.message || "It comes with the first image.";
   const at = status.reconstruction.resolution_m;
-  return at === null ? "It stays above 1/e: no limit seen." : `It falls below 1/e (dashed) at a half period of ${length(at)}.`;
+  const lowest = Math.min(...curves.prtf.filter((value) => value !== null));
+  if (at === null) return "No resolution could be told from it.";
+  return lowest > Math.exp(-1) ? `It stays above 1/e (dashed) to the edge, a half period of ${length(at)}.` : `It falls below 1/e (dashed) at a half period of ${length(at)}.`;
 }
 
 export function disk(usage) {
