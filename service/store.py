@@ -126,6 +126,9 @@ def _fill(file: h5py.File, name: str, content: SeriesFile) -> None:
     if content.imaging is not None:
         _imaging(entry, content.imaging)
     _process(entry, content)
+    for number, remark in enumerate(content.summary.get("notes", []), 1):
+        note = _group(entry, f"note_{number}", "NXnote")
+        note["date"], note["type"], note["description"] = remark["when"], "text/plain", remark["text"]
 
 
 def _group(parent: h5py.Group, name: str, nx_class: str, **attributes: Any) -> h5py.Group:

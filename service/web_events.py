@@ -101,7 +101,8 @@ class Feed:
 
     def _first_event(self, kinds: Sequence[PreviewName]) -> str:
         status = _event("status", self._source.status().model_dump_json())
-        return "retry: 2000\n\n" + status + _event("preview", json.dumps(self._picture_versions(kinds)))
+        pictures = _event("preview", json.dumps(self._picture_versions(kinds))) if kinds else ""
+        return "retry: 2000\n\n" + status + pictures
 
     def _picture_versions(self, kinds: Iterable[PreviewName]) -> dict[str, int]:
         previews = {name: self._source.preview(name) for name in kinds}

@@ -26,8 +26,26 @@ RATIO_LIMITS = {"screening.chi2_ratio_max": (0.1, 1000.0), "screening.intensity_
 CATEGORIES = ("accepted", "low_intensity", "streak", "background")
 
 
+class NothingToSee:
+    """A `PageSource` before a series; the real one is tested in test_views.py."""
+
+    def look(self, what, frame=None):
+        return None
+
+    def rows(self, first, most):
+        return None
+
+    def curves(self):
+        return {}
+
+    def facts(self):
+        return {"disk": None}
+
+
 class RunInMemory:
     """A `LiveSource` whose frames are drawn by the test, one `take` at a time; every number follows from them."""
+
+    views = NothingToSee()
 
     def __init__(self, shape=(96, 128), seed=3):
         self.rng = np.random.default_rng(seed)
@@ -158,6 +176,12 @@ class RunInMemory:
         return [
             WhatIf(changes=dict(changes), counts={"accepted": 1}, flips=flips, frames=[(0, 1)]) for changes in cases
         ]
+
+    def mark(self, frames: Sequence[int], who: str, *, out: bool) -> None:
+        self.calls.append(("mark", list(frames), out, who))
+
+    def write_note(self, text: str, who: str) -> None:
+        self.calls.append(("note", text, who))
 
     def request_reconstruction(self, who: str) -> None:
         self.calls.append(("reconstruct", who))
