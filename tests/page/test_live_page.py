@@ -9,7 +9,17 @@ from axe_playwright_python.sync_playwright import Axe
 
 pytestmark = [pytest.mark.page, pytest.mark.timeout(600)]
 SIZES = {"small screen": (1280, 720, 1), "large screen": (1920, 1080, 1), "phone": (390, 844, 2)}
-CATEGORIES = ("accepted", "low_intensity", "streak", "background", "gated", "corrupt", "duplicate", "foreign", "pending")
+CATEGORIES = (
+    "accepted",
+    "low_intensity",
+    "streak",
+    "background",
+    "gated",
+    "corrupt",
+    "duplicate",
+    "foreign",
+    "pending",
+)
 
 
 def number(text):
@@ -240,7 +250,19 @@ def test_everything_can_be_reached_by_keys(page_of):
     for _ in range(60):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.id || document.activeElement.getAttribute('href')"))
-    assert {"#steer", "what-sum", "pattern", "zoom-in", "rings", "mask", "image", "profile", "map", "token", "try-chi2"} <= reached
+    assert {
+        "#steer",
+        "what-sum",
+        "pattern",
+        "zoom-in",
+        "rings",
+        "mask",
+        "image",
+        "profile",
+        "map",
+        "token",
+        "try-chi2",
+    } <= reached
     page.locator("#pattern").focus()
     for _ in range(12):
         page.keyboard.press("+")

@@ -94,7 +94,7 @@ def test_before_a_series_there_is_nothing(idle):
     assert client.rows() == {}
     with pytest.raises(NotReachedError, match=r"must be complete within 0 s, it is idle: waiting for the detector"):
         client.wait_for("complete", timeout_s=0)
-    with pytest.raises(UsageError, match="a state must be one of idle, armed, .* got 'done'"):
+    with pytest.raises(UsageError, match=r"a state must be one of idle, armed, .* got 'done'"):
         client.wait_for("done")
     with pytest.raises(UserError, match="frame 3 cannot be shown"):
         client.preview("frame", frame=3)

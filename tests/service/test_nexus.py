@@ -129,3 +129,29 @@ def test_readers_never_meet_half_a_file(finished, tmp_path):
         writer.join(30)
     assert reads >= 20
     assert written[0] >= 10
+
+
+def test_readers_follow_a_run_without_one_failure(bench_of, scan):
+    """A service sums and saves; meanwhile silx and h5py open the file over and over, from its first snapshot on."""
+    frames = scan(300)
+    bench = bench_of(output__snapshot_every_s=0.1)
+    bench.start()
+    bench.open(frames)
+    bench.send(frames, range(10))
+    result = Path(bench.wait(lambda status: status.result is not None and Path(status.result).exists()).result)
+    seen, versions = [], set()
+    for number in range(10, 300):
+        bench.send(frames, [number])
+        if len(versions) > 3 and len(seen) > 30:
+            continue
+        time.sleep(0.02)
+        with silx.io.open(str(result)) as file:
+            assert nxdata.get_default(file).group.name == "/entry/sum"
+        with h5py.File(result) as file:
+            seen.append(int(file["entry/sum/frames"][()]))
+            assert (file["entry/frames/verdict"][()] == 0).sum() == seen[-1]
+            versions.add(file["entry/end_time"].asstr()[()])
+    bench.end()
+    frames.assert_exact(bench.wait_ended().result)
+    assert seen == sorted(seen)
+    assert len(versions) > 3, "the file must have been replaced while it was read"
