@@ -20,7 +20,13 @@ DETECTOR_STATE_ERROR = 6
 
 
 def configure(
-    cam: EigerCam, plan: SeriesPlan, data_source: DataSource, header_detail: HeaderDetail, generation: Generation
+    cam: EigerCam,
+    plan: SeriesPlan,
+    data_source: DataSource,
+    header_detail: HeaderDetail,
+    generation: Generation,
+    *,
+    to_files: bool = False,
 ) -> None:
     """Set the detector up for one frame a software trigger, all in one series.
 
@@ -33,6 +39,9 @@ def configure(
     header_detail : {"all", "basic", "none"}
     generation : {"eiger1", "eiger2"}
         The template of the IOC; the two number the header detail in opposite order.
+    to_files : bool
+        Without the live service: every frame into a file of its own, which the driver counts, and none into the
+        stream, where they would wait for a service that knows nothing of points and vetoes.
 
     Raises
     ------
@@ -49,10 +58,12 @@ def configure(
     cam.write(cam.num_triggers, plan.triggers)
     cam.write(cam.manual_trigger, 1)
     cam.write(cam.shutter_mode, 0)  # the driver must not move the shutter as well
-    if data_source == "filewriter":
+    if to_files or data_source == "filewriter":
         cam.write(cam.fw_enable, 1)
-    cam.write(cam.data_source, DATA_SOURCES[data_source])
-    cam.write(cam.stream_enable, 1)
+    if to_files:
+        cam.write(cam.fw_num_images_per_file, 1)
+    cam.write(cam.data_source, DATA_SOURCES["filewriter" if to_files else data_source])
+    cam.write(cam.stream_enable, int(not to_files))
     cam.write(cam.stream_hdr_detail, HEADER_DETAILS[generation][header_detail])
     cam.write(cam.compression_algo, BITSHUFFLE_LZ4)
 

@@ -182,7 +182,7 @@ async def serve(settings: SimSettings, ports: Ports, ready: Callable[[dict[str, 
         loop.add_reader(sys.stdin.fileno(), _end_with_input, stop)
     server = Server(Beamline(settings))
     context = PromptContext(server.pvdb, ports)
-    server.troubles.hang_up = context.hang_up
+    server.troubles.hang_up = server.upsets.hang_up = context.hang_up
     repeater, _ = await loop.create_datagram_endpoint(Repeater, sock=ports.repeater)
     try:
         running = asyncio.create_task(context.run(startup_hook=_announcer(server, ports, ready)))

@@ -37,8 +37,9 @@ KINDS = {
     "invalid": "current and countdown are INVALID for SECONDS",
     "trigger": "somebody else triggers the detector",
     "stop": "somebody else stops the detector",
+    "iocs": "all IOCs hang up on their clients and take none for SECONDS",
 }
-_LASTING = ("beam", "flicker", "nan", "invalid")
+_LASTING = ("beam", "flicker", "nan", "invalid", "iocs")
 BY_CHANCE = (
     Upset("beam", 20.0),
     Upset("beam", FLICKER_S),
@@ -63,10 +64,16 @@ class Upsets:
         Post what their PVs read at a simulated time.
     detector
         The IOC whose exposures are meant.
+
+    Attributes
+    ----------
+    hang_up
+        Cuts off all clients (True), or takes them again (False); who serves them sets it.
     """
 
     def __init__(self, beamline: Beamline, ring: Refresh, shutter: Refresh, detector: EigerIOC) -> None:
         self._beamline, self._ring, self._shutter, self._detector = beamline, ring, shutter, detector
+        self.hang_up: Callable[[bool], None] = lambda _away: None
         self._asked: deque[Upset] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -114,6 +121,8 @@ class Upsets:
             self._detector.somebody_triggers()
         elif kind == "stop":
             await self._detector.somebody_stops()
+        elif kind == "iocs":
+            self.hang_up(True)
         else:
             {
                 "beam": ring.dump,
@@ -131,6 +140,9 @@ class Upsets:
             await self._shutter(end)
             await self._beamline.clock.until(there)
             await self._shutter(there)
+            return
+        if kind == "iocs":
+            self.hang_up(False)
             return
         if kind == "beam":
             ring.refill(end)

@@ -11,9 +11,9 @@ PROGRAM = Path(__file__).with_name("scan_scenarios.py")
 QUICK = (
     "plain",
     "pause",
-    "few_messages",
     "abort",
     "dump",
+    "injected",
     "shutter",
     "hopeless",
     "disarmed",
@@ -21,6 +21,7 @@ QUICK = (
     "somebody_triggers",
     "corrupt",
     "refused",
+    "lost",
     "service_dies",
 )
 SAFE = {"shutter": "Closed", "armed": 0, "acquire": 0}
@@ -98,19 +99,10 @@ def test_the_start_document_says_what_was_asked(told):
 def test_a_pause_closes_the_shutter_and_voids_the_exposure_and_resume_repeats_it(told):
     (facts,) = told["pause"]
     assert facts["paused"] == {"shutter": "Closed", "armed": 1, "acquire": 1, "paused": 1}
-    assert facts["voids"] == [[4, 4, "paused"]]
+    assert facts["voids"] == [[1, 1, "paused"]]
     assert facts["end"]["paused"] == 0
-    check_one_valid_exposure_a_point(facts, 9)
+    check_one_valid_exposure_a_point(facts, 2)
     check_safe(facts)
-
-
-def test_a_pause_between_any_two_messages_leaves_one_valid_exposure_a_point(told):
-    assert len(told["few_messages"]) == 5
-    for facts in told["few_messages"]:
-        assert facts["error"] is None, (facts["number"], facts["error"])
-        assert facts["paused"]["shutter"] == "Closed", facts["number"]
-        check_one_valid_exposure_a_point(facts, 2)
-        check_safe(facts)
 
 
 def test_an_abort_in_a_long_exposure_disarms_and_the_next_scan_works(told):
@@ -126,13 +118,19 @@ def test_an_abort_in_a_long_exposure_disarms_and_the_next_scan_works(told):
 
 def test_an_exposure_that_lost_the_beam_is_void_and_repeated_when_it_is_back(told):
     (facts,) = told["dump"]
-    assert [2, 2, "no beam"] in facts["voids"]
+    assert facts["voids"] == [[2, 2, "no beam"]]
+    check_one_valid_exposure_a_point(facts, 4)
+
+
+def test_an_exposure_that_met_an_injection_out_of_turn_is_void_and_repeated(told):
+    (facts,) = told["injected"]
+    assert facts["voids"] == [[1, 1, "injection"]]
     check_one_valid_exposure_a_point(facts, 4)
 
 
 def test_an_exposure_with_the_shutter_closed_is_void_and_repeated(told):
     (facts,) = told["shutter"]
-    assert [1, 1, "shutter not open"] in facts["voids"]
+    assert facts["voids"] == [[1, 1, "shutter not open"]]
     check_one_valid_exposure_a_point(facts, 4)
 
 
@@ -165,6 +163,9 @@ def test_a_detector_that_somebody_else_triggers_is_named(told):
     (facts,) = told["somebody_triggers"]
     assert facts["error"][0] == "DetectorError"
     assert "somebody else triggers this detector" in facts["error"][1]
+    # Which of the frames from there on belongs to which point, nobody knows: none is summed.
+    frames = {frame: (verdict, point) for frame, verdict, point, *_ in facts["ledger"]}
+    assert all(frames[frame] == ("gated", -1) for frame in frames if frame >= facts["voids"][0][0])
     check_safe(facts)
 
 
@@ -188,20 +189,17 @@ def test_a_point_that_the_service_refuses_is_named_and_the_next_one_is_taken(tol
     assert facts["told"][1] == ""
 
 
-def test_a_service_that_dies_ends_the_scan_with_what_was_waited_for(told):
-    (facts,) = told["service_dies"]
+def test_a_frame_that_does_not_come_ends_the_scan_with_its_number(told):
+    (facts,) = told["lost"]
     assert facts["error"][0] == "FrameTimeoutError"
     assert "frame 1 of series" in facts["error"][1]
-    assert "must reach the live service within 1.1 s of its trigger, got frame 0" in facts["error"][1]
+    assert "must reach the live service within 1 s of its trigger, got frame 0 of series" in facts["error"][1]
+    assert facts["counts"]["missing"] == 1
     check_safe(facts)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_pause_after_every_message_leaves_one_valid_exposure_a_point(tmp_path):
-    told = run(tmp_path, "every_message", timeout=580)["every_message"]
-    assert len(told) > 60
-    for facts in told:
-        assert facts["error"] is None, (facts["number"], facts["error"])
-        check_one_valid_exposure_a_point(facts, 2)
-        check_safe(facts)
+def test_a_service_that_does_not_come_back_ends_the_scan_with_what_is_silent(told):
+    (facts,) = told["service_dies"]
+    assert facts["error"][0] == "NotConnectedError"
+    assert "XEDM:Series and 1 more must answer again within 1 s, got silence" in facts["error"][1]
+    check_safe(facts)

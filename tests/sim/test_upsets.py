@@ -88,6 +88,20 @@ def test_somebody_else_is_at_the_detector(text):
     assert happen(text)[1].others == [text]
 
 
+def test_the_iocs_are_away_for_a_while():
+    async def scenario():
+        scene = Scene()
+        away = []
+        scene.upsets.hang_up = lambda gone: away.append((gone, scene.beamline.clock.time()))
+        scene.upsets.ask("iocs 3")
+        await scene.expose()
+        return away
+
+    (gone, begun), (back, ended) = asyncio.run(asyncio.wait_for(scenario(), 20))
+    assert (gone, back) == (True, False)
+    assert ended - begun >= 2.9
+
+
 def test_nothing_happens_unasked():
     seen, scene = happen("")
     assert (seen.open_s, scene.told) == (10.0, [])
@@ -126,7 +140,7 @@ def test_the_fault_draws_by_the_seed():
     (first, told), *_, (_, later) = asyncio.run(asyncio.wait_for(scenario(), 20))
     assert (first.open_s, told) == (40.0, [])
     assert later
-    assert {upset.kind for upset in BY_CHANCE} == set(KINDS) - {"trigger", "stop"}
+    assert {upset.kind for upset in BY_CHANCE} == set(KINDS) - {"trigger", "stop", "iocs"}
 
 
 @pytest.mark.parametrize(
