@@ -36,12 +36,14 @@ class Rig:
     sim, live : Running
     """
 
-    def __init__(self, folder: Path, sim: Running, live: Running, restart: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, sim: Running, live: Running, restart: dict[str, Any], data_source: str = "none"
+    ) -> None:
         self.folder, self.sim, self.live_process = folder, sim, live
         self._restart = restart
         point_at(sim, live)
         names = beamline_names(Settings(), detector="eig1m", live_prefix=live.ready["prefix"])
-        self.session = build_session(names, log=folder / "session.log")
+        self.session = build_session(names, log=folder / "session.log", data_source=data_source)
         self.engine, self.live, self.stage = (self.session[name] for name in ("RE", "live", "stage"))
         self.beamline = self.session["beamline"]
         self.detector, self.shutter = self.beamline.detector, self.beamline.shutter
@@ -133,8 +135,10 @@ class Rig:
         exposure = changes.pop("exposure", EXPOSURE_S)
         return self.session["ensemble_scan"]([self.detector, self.live], self.stage, *stops, exposure, **changes)
 
-    def run(self, plan: Any, after_pause: Callable[[], object] | None = None) -> dict[str, Any]:
-        """Run a plan to its end and tell what there is to see."""
+    def run(
+        self, plan: Any, after_pause: Callable[[], object] | None = None, *, books: bool = True
+    ) -> dict[str, Any]:
+        """Run a plan to its end and tell what there is to see; without the books of a series that nobody ends."""
         self.documents.clear()
         self._numbers = itertools.count()
         facts: dict[str, Any] = {"error": None, "paused": None}
@@ -146,9 +150,10 @@ class Rig:
             (after_pause or self.engine.resume)()
         except Exception as error:  # noqa: BLE001 - the test asserts which
             facts["error"] = [type(error).__name__, str(error)]
-        facts["seconds"] = time.monotonic() - begun
+        facts["ended"] = time.monotonic()
+        facts["seconds"] = facts["ended"] - begun
         self.at_point.clear()
-        return facts | self.outcome()
+        return facts | self.outcome(books=books)
 
     # -- looking ---------------------------------------------------------------------------------------------------
 
@@ -164,13 +169,14 @@ class Rig:
             "paused": int(self.live.paused.get(use_monitor=False)) if self.live_process.alive else None,
         }
 
-    def outcome(self) -> dict[str, Any]:
+    def outcome(self, *, books: bool = True) -> dict[str, Any]:
         """Tell documents, books and ledger of the last run."""
         return {
+            "series": int(self.detector.series.get()),
             **check_run(self.documents),
             "end": self.state(),
             "voids": [[void.frame, void.point, void.reason] for void in self.detector.voids],
-            **(self.books() if self.live_process.alive else {}),
+            **(self.books() if books and self.live_process.alive else {}),
         }
 
     def books(self) -> dict[str, Any]:
@@ -214,15 +220,21 @@ def running(
     options: tuple[str, ...] = ("--first-injection", "1e9"),
     settings: tuple[str, ...] = (),
     truth: bool = False,
+    files: bool = False,
 ) -> Iterator[Rig]:
-    """Have a simulation, a service and a session on them; by default without injections, which come by the clock."""
+    """Have a simulation, a service and a session on them; by default without injections, which come by the clock.
+
+    With `files` the detector writes files as well, from which the service takes what it lacks at the end of a series.
+    """
     told: dict[str, Any] = {"speed": speed, "faults": list(faults), "truth": folder / "truth" if truth else None}
+    if files:
+        settings = (*settings, f"spool.detector_files={folder}/detector/series_$id_master.h5")
     restart = {"sim": told, "options": options, "live": [*SETTINGS, *settings]}
     sim = start_sim(folder, **told, options=options)
     live = start_live(folder, stream=sim.ready["stream"], settings=restart["live"])
     rig = None
     try:
-        rig = Rig(folder, sim, live, restart)
+        rig = Rig(folder, sim, live, restart, "filewriter" if files else "none")
         yield rig
     finally:
         close_channels()

@@ -1,13 +1,9 @@
 """The ensemble scan on the simulated beamline with the live service, left alone and disturbed."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from run_scenarios import run_scenarios
+from verdicts import check_one_valid_exposure_a_point, check_safe, primary
 
-PROGRAM = Path(__file__).with_name("scan_scenarios.py")
 QUICK = (
     "plain",
     "pause",
@@ -24,51 +20,10 @@ QUICK = (
     "lost",
     "service_dies",
 )
-SAFE = {"shutter": "Closed", "armed": 0, "acquire": 0}
-
-
-def run(folder, *names, timeout):
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(PROGRAM), str(folder), *names],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    return {name: [facts for facts in told if facts["scenario"] == name] for name in names}
-
-
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
     """Give what was seen in each quick scenario; all run one after the other on one simulation."""
-    return run(tmp_path_factory.mktemp("scans"), *QUICK, timeout=110)
-
-
-def primary(facts, *names):
-    return [[event[name] for name in names] for event in facts["events"].get("primary", [])]
-
-
-def check_one_valid_exposure_a_point(facts, points):
-    """Each point has one event and, in the service's ledger, one frame; both name the same frame."""
-    events = primary(facts, "seq_num", "eig1m_point_index", "eig1m_valid")
-    assert events == [[n + 1, n, 1] for n in range(points)]
-    assert facts["exit_status"] == "success"
-    summed = {point: frame for frame, verdict, point, _, _ in facts["ledger"] if point >= 0}
-    assert summed == dict(primary(facts, "eig1m_point_index", "eig1m_frame"))
-    by_frame = {frame: verdict for frame, verdict, *_ in facts["ledger"]}
-    assert sorted(by_frame) == list(range(points + len(facts["voids"])))
-    assert {frame for frame, verdict in by_frame.items() if verdict == "gated"} == {void[0] for void in facts["voids"]}
-    told = [[event["eig1m_voided_frame"], event["eig1m_voided_point_index"], event["eig1m_voided_reason"]]
-            for event in facts["events"].get("voided", [])]  # fmt: skip
-    assert told == facts["voids"]
-    assert facts["counts"]["missing"] == 0
-    assert facts["state"] == "complete"
-
-
-def check_safe(facts):
-    assert {name: facts["end"][name] for name in SAFE} == SAFE
+    return run_scenarios("scan_scenarios.py", tmp_path_factory.mktemp("scans"), *QUICK, timeout_s=110)
 
 
 def test_a_scan_left_alone_takes_each_point_once_in_a_snake(told):
