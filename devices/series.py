@@ -1,7 +1,6 @@
 """The client's side of one series: which trigger is which frame, and which frames have been seen."""
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Literal
 

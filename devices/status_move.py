@@ -52,9 +52,11 @@ class StatusMove(DeviceStatus):
         self._timer.daemon = True
         write()
         self._timer.start()
-        # Subscribed after the write: a status that shows the target already is the end of the move.
+        # Subscribed after the write: a status that shows the target already is the end of the move. Its IOC is asked
+        # only then; any other last value will be followed by a monitor.
         readback.subscribe(self._changed, event_type=readback.SUB_VALUE, run=False)
-        self._changed(value=readback.get(use_monitor=False))
+        if readback.get() == target or readback.get() in bad:
+            self._changed(value=readback.get(use_monitor=False))
 
     def quit(self) -> None:
         """End quietly: somebody else has taken over (a pause)."""

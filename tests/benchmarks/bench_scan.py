@@ -8,9 +8,9 @@ One run, in real time (speed 1), with the same motors on the same simulated IOCs
 - `ensemble_scan`: armed once, one software trigger a point, completion by the frame's arrival at the live service;
 - `SingleTrigger`: ophyd's, armed anew for every point, within the same grid_scan.
 
-Time a point is from one event to the next. Taken off are the exposure, the motion (distance over the controller's speed,
-and its settling), and, for the scan with triggers, the time from writing the trigger to the begin of the exposure as the
-simulated detector has it: its driver looks for triggers every 0.1 s. The last line is JSON.
+Time a point is from one event to the next. Taken off are the exposure, the motion (distance over the controller's
+speed, and its settling), and, for the scan with triggers, the time from writing the trigger to the begin of the exposure
+as the simulated detector has it: its driver looks for triggers every 0.1 s. The last line is JSON.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from sim.axis import CONTROLLER_SPEED_UM_S, SETTLE_S
 from sim.truth import read_books
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "plans"))
-from rig import Rig, running  # noqa: E402 - beside the tests of the plans
+from rig import Rig, running
 
 STEP_UM = 10.0
 MOTION_S = STEP_UM / CONTROLLER_SPEED_UM_S + SETTLE_S
@@ -60,7 +60,7 @@ def event_times(rig: Rig, plan: Any) -> list[float]:
     return times
 
 
-def clock_offset(rig: Rig) -> float:
+def clock_offset() -> float:
     """Monotonic time at which the simulated clock (speed 1) stood at 0; the quickest of ten answers."""
     clock = EpicsSignalRO("25A:SIM:Time", name="clock")
     clock.wait_for_connection(timeout=10)
@@ -90,13 +90,12 @@ def ensemble(rig: Rig, columns: int, rows: int, exposure_s: float) -> tuple[list
 
     button.put = noted
     try:
-        plan = rig.session["ensemble_scan"](
-            [rig.detector, rig.live], rig.stage, 0, STEP_UM * (columns - 1), 0, STEP_UM * (rows - 1), STEP_UM, exposure_s
-        )
+        place = (0, STEP_UM * (columns - 1), 0, STEP_UM * (rows - 1), STEP_UM)
+        plan = rig.session["ensemble_scan"]([rig.detector, rig.live], rig.stage, *place, exposure_s)
         times = event_times(rig, plan)
     finally:
         del button.put
-    zero = clock_offset(rig)
+    zero = clock_offset()
     rig.books()  # the truth is there when the service has seen the end
     starts = read_books(rig.folder / "truth", int(rig.detector.series.get()))["start_s"]
     polls = [zero + begun - asked for begun, asked in zip(starts, written, strict=True)]

@@ -90,7 +90,7 @@ def expose(beamline, point, exposure_s=5.0):
     return [reading[f"eig1m_{name}"]["value"] for name in ("valid", "point_index", "frame")]
 
 
-def test_without_the_live_service_the_detectors_files_complete_the_exposures(beamline, xedm_beamline, monkeypatch, caplog):
+def test_without_the_service_the_detectors_files_complete_exposures(beamline, xedm_beamline, monkeypatch, caplog):
     monkeypatch.setattr(eiger, "LIVE_TIMEOUT_S", 0.1)
     detector, cam = beamline.detector, beamline.detector.cam
     cam.write(cam.fw_num_images_per_file, 7)

@@ -1,4 +1,4 @@
-"""A session on a simulated beamline with a live service, and what a scenario needs to disturb it and to look into it."""
+"""A session on a simulated beamline with a live service, and what a scenario needs to disturb and to look into it."""
 
 import itertools
 import json
@@ -135,9 +135,7 @@ class Rig:
         exposure = changes.pop("exposure", EXPOSURE_S)
         return self.session["ensemble_scan"]([self.detector, self.live], self.stage, *stops, exposure, **changes)
 
-    def run(
-        self, plan: Any, after_pause: Callable[[], object] | None = None, *, books: bool = True
-    ) -> dict[str, Any]:
+    def run(self, plan: Any, after_pause: Callable[[], object] | None = None, *, books: bool = True) -> dict[str, Any]:
         """Run a plan to its end and tell what there is to see; without the books of a series that nobody ends."""
         self.documents.clear()
         self._numbers = itertools.count()

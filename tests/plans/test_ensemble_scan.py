@@ -20,6 +20,8 @@ QUICK = (
     "lost",
     "service_dies",
 )
+
+
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
     """Give what was seen in each quick scenario; all run one after the other on one simulation."""
