@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check test-slow test-docs fuzz kills soak bench docs lock audit install format clean
+.PHONY: help demo test check test-slow test-docs fuzz kills nights soak bench docs lock audit install format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,9 @@ fuzz: $(READY) ## a million damaged messages on two cores, minutes
 
 kills: $(READY) ## a hundred kills with the spool and a hundred without, held against the truth, minutes
 	$(BIN)/python tests/soak/run_kills.py
+
+nights: $(READY) ## scans that are upset, interrupted, aborted and killed, held against the truth, an hour
+	$(BIN)/python tests/soak/run_nights.py
 
 soak: $(READY) ## series after series with faults of stream and place, an hour
 	$(BIN)/python tests/soak/run_soak.py

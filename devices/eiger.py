@@ -294,10 +294,10 @@ class Eiger(Device):
         if outcome == "lost":
             return "lost on its way"
         witness.look()
-        if math.isfinite(elapsed := witness.elapsed_s()):
+        spoilt = witness.verdict()
+        if not spoilt and math.isfinite(elapsed := witness.elapsed_s()):  # an injection starts the countdown anew
             series.check_duration(frame, elapsed)
             self._overheads.append(max(0.0, elapsed - exposure_s))
-        spoilt = witness.verdict()
         # Its monitor comes before that of the frame's number.
         if not spoilt and self._notes.told and self.live.last.verdict.get() == "corrupt":
             spoilt = "corrupt"

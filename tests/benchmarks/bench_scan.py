@@ -9,8 +9,8 @@ One run, in real time (speed 1), with the same motors on the same simulated IOCs
 - `SingleTrigger`: ophyd's, armed anew for every point, within the same grid_scan.
 
 Time a point is from one event to the next. Taken off are the exposure, the motion (distance over the controller's
-speed, and its settling), and, for the scan with triggers, the time from writing the trigger to the begin of the exposure
-as the simulated detector has it: its driver looks for triggers every 0.1 s. The last line is JSON.
+speed, and its settling), and, for the scan with triggers, the time from writing the trigger to the begin of the
+exposure as the simulated detector has it: its driver looks for triggers every 0.1 s. The last line is JSON.
 """
 
 import argparse

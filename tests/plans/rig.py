@@ -24,6 +24,7 @@ EXPOSURE_S = 10.0
 LONG_S = 100.0
 """An exposure of a second: time for a person to do something in the middle of it, even on a busy machine."""
 PATIENCE_S = 60.0
+NO_INJECTIONS = ("--first-injection", "1e9")
 SETTINGS = ("reconstruction.enabled=false", "stream.drain_s=0.2", "screening.settle_frames=1")
 
 
@@ -215,7 +216,7 @@ def running(
     *,
     speed: float = SPEED,
     faults: tuple[str, ...] = (),
-    options: tuple[str, ...] = ("--first-injection", "1e9"),
+    options: tuple[str, ...] = NO_INJECTIONS,
     settings: tuple[str, ...] = (),
     truth: bool = False,
     files: bool = False,
