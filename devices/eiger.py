@@ -168,6 +168,7 @@ class Eiger(Device):
     def _begin(self, series: Series, arrivals: Arrivals) -> None:
         with self._lock:
             self._series, self._exposure, self.voids = series, None, series.voids
+            self._shutter_problem = None
             self.voided.waiting.clear()
         self.series.put(series.number)
         self.seen_by.put(arrivals.name)
@@ -265,6 +266,7 @@ class Eiger(Device):
             with Witness(self.ring, self.shutter) as witness:
                 self._notes.book(series, exposure, frame, patient=True)  # while the blades move
                 if finished(opening, cancelled):
+                    witness.opened()
                     reason = self._trigger_and_wait(series, exposure, witness)
         finally:
             # Also after a pause, which may have closed it before this thread opened it.

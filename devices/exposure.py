@@ -178,6 +178,15 @@ class Witness:
             signal.clear_sub(hear, event_type=signal.SUB_VALUE)
             signal.clear_sub(self._hear_silence, event_type=signal.SUB_META)
 
+    def opened(self) -> None:
+        """Take that the shutter is open: from here on every other word spoils the exposure.
+
+        Its monitor may have come before anybody listened here.
+        """
+        with self._lock:
+            if OPEN not in self._shutter_heard[-1:]:
+                self._shutter_heard.append(OPEN)
+
     def look(self) -> None:
         """Ask the IOCs for the values of this moment, and hear everything that has arrived until then.
 
