@@ -12,8 +12,9 @@ from typing import Any, Self
 from ophyd import Component, Device, Signal, get_cl
 from ophyd.status import DeviceStatus
 
+from devices.severity import INVALID
 from devices.shutter import FastShutter
-from devices.storage_ring import INVALID, StorageRing, beam_is_stored, window_is_open
+from devices.storage_ring import StorageRing, beam_is_stored, window_is_open
 
 COUNTDOWN_JUMP_S = 2.0
 """A countdown that grows by more than this has started over: an injection. Smaller steps are its own rounding."""

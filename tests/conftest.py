@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -98,6 +99,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files first that run whole scans: the other worker does the many quick ones meanwhile."""
     long = ("test_whole_way.py", "test_ensemble_scan.py", "test_session.py", "test_reconstruct.py")
     items.sort(key=lambda item: long.index(item.path.name) if item.path.name in long else len(long))
+    if "ophyd" in sys.modules:
+        _teach_fakes()
+
+
+def _teach_fakes() -> None:
+    """Let ophyd's `make_fake_device` replace our own kinds of signals too; it knows only its own."""
+    from ophyd.sim import FakeEpicsSignal, FakeEpicsSignalRO, fake_device_cache
+
+    from devices.guarded import GuardedSignal, StateSignal
+    from devices.live_result import Threshold
+
+    fake_device_cache.update(
+        {GuardedSignal: FakeEpicsSignal, Threshold: FakeEpicsSignal, StateSignal: FakeEpicsSignalRO}
+    )
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import pytest
 from ophyd.sim import make_fake_device
 
+from devices.attenuator import Attenuator
 from devices.beam_stop import BeamStop
 from devices.errors import BeamStopError, InterlockError, ShutterError
 from devices.shutter import FastShutter
@@ -56,7 +57,8 @@ def test_a_fault_fails_the_move_at_once(stuck_shutter):
 
 
 def test_a_beam_stop_that_does_not_move_is_named_and_knows_its_two_words():
-    stop = make_fake_device(BeamStop)(command="c", status="s", attenuator=None, name="stop", timeout_s=0.1)
+    foils = make_fake_device(Attenuator)(transmission="t", moving="m", name="foils")
+    stop = make_fake_device(BeamStop)(command="c", status="s", attenuator=foils, name="stop", timeout_s=0.1)
     stop.status.sim_put("Unknown")
     with pytest.raises(BeamStopError, match=r"stop must become In within 0.1 s, got Unknown; look at the beam stop on"):
         stop.set("in").wait(2)

@@ -7,7 +7,8 @@ import pytest
 from ophyd.sim import make_fake_device
 
 from devices.errors import BeamError
-from devices.storage_ring import INVALID, StorageRing, beam_is_stored, window_is_open
+from devices.severity import INVALID
+from devices.storage_ring import StorageRing, beam_is_stored, window_is_open
 from devices.waiting import Watch
 
 
