@@ -11,7 +11,7 @@ from ophyd.utils import DisconnectedError
 
 from devices.errors import AttenuatorError, DeviceError, InterlockError
 from devices.guarded import GuardedSignal
-from devices.severity import is_invalid
+from devices.severity import ask, is_invalid
 from devices.waiting import Watch, put_completed
 
 ATTENUATOR_TIMEOUT_S = 30.0
@@ -75,8 +75,8 @@ class Attenuator(Device):
             NaN and True where it does not answer, or its record is INVALID.
         """
         try:
-            achieved = float(self.achieved.get(use_monitor=False))
-            moving = bool(self.moving.get(use_monitor=False) != 0)
+            achieved = float(ask(self.achieved))
+            moving = bool(ask(self.moving) != 0)
         except (TimeoutError, DisconnectedError, TypeError, ValueError):
             return math.nan, True
         return math.nan if is_invalid(self.achieved) else achieved, moving or is_invalid(self.moving)

@@ -44,6 +44,13 @@ class EigerCam(EigerDetectorCam):
     Records that an older release does not have yet are left out of the configuration, see `leave_out_absent`.
     """
 
+    _default_configuration_attrs = (
+        *EigerDetectorCam._default_configuration_attrs,  # noqa: SLF001 - how ophyd wants it
+        "bit_depth",
+        "pixel_mask_applied",
+        "countrate_corr_applied",
+    )
+
     file_number_sync = None
     file_number_write = None
     pool_max_buffers = None

@@ -20,6 +20,11 @@ class GuardedSignal(EpicsSignal):
 class StateSignal(EpicsSignalRO):
     """A status whose words its device translates (`translate(word)`): IOCs of different makes have different words."""
 
+    def _read_changed(self, value: Any = None, **more: Any) -> None:
+        """Take what a monitor brings."""
+        word = self.parent.translate(str(more.pop("char_value", value)))
+        super()._read_changed(value=word, char_value=word, **more)
+
     def _fix_type(self, value: Any) -> Any:
-        # ophyd calls this on everything that comes from the IOC, by monitor or by asking.
+        """Take the answer to a question."""
         return self.parent.translate(str(super()._fix_type(value)))

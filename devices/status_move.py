@@ -9,7 +9,7 @@ from ophyd.status import DeviceStatus
 from ophyd.utils import DisconnectedError, InvalidState
 
 from devices.errors import DeviceError
-from devices.severity import INVALID, is_invalid
+from devices.severity import INVALID, ask, is_invalid
 
 
 class StatusMove(DeviceStatus):
@@ -64,7 +64,7 @@ class StatusMove(DeviceStatus):
     def _look(self) -> None:
         """Ask once; a status that does not answer may still come back in time."""
         with suppress(TimeoutError, DisconnectedError):
-            value = self._readback.get(use_monitor=False)
+            value = ask(self._readback)
             self._changed(value=value, severity=getattr(self._readback, "alarm_severity", 0))
 
     def _changed(self, *, value: str, severity: int | None = 0, **_: object) -> None:
@@ -81,7 +81,7 @@ class StatusMove(DeviceStatus):
     def _last_word(self) -> str:
         """What the status says, whatever it takes: a status that is not ended here would hang the scan."""
         try:
-            word = str(self._readback.get(use_monitor=False))
+            word = str(ask(self._readback))
         except (TimeoutError, DisconnectedError):
             return f"no answer from {self._readback.pvname}"
         return f"{word} with the record INVALID" if is_invalid(self._readback) else word

@@ -9,7 +9,7 @@ from ophyd.utils import DisconnectedError
 
 from devices.errors import DeviceError
 from devices.guarded import StateSignal
-from devices.severity import is_invalid
+from devices.severity import ask, is_invalid
 from devices.status_move import StatusMove
 
 FAULT = "Fault"
@@ -76,7 +76,7 @@ class TwoStates(Device):
     def is_now(self, word: str) -> bool:
         """Whether the IOC, asked at this moment, says that this state has been reached; no answer means no."""
         try:
-            state = self.status.get(use_monitor=False)
+            state = ask(self.status)
         except (TimeoutError, DisconnectedError):
             return False
         return bool(state == self.REACHED[word]) and not is_invalid(self.status)
