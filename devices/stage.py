@@ -71,7 +71,8 @@ class PiezoAxis(EpicsMotor):
         self._target_um: float | None = None
         self._origin_um = math.nan
         self._halted = threading.Event()
-        self._excused = self._refusing = False
+        self._excused = self._refusing = self._called_off = False
+        self._moved: Any = None
         self._arrival: ArrivalStatus | None = None
         self.limit_violation.subscribe(self._refused, run=False)
 
@@ -81,7 +82,8 @@ class PiezoAxis(EpicsMotor):
         """Move to `new_position` (um); the status fails with `StageError` unless the readback ends there."""
         self._wait_at_rest()
         self._halted.clear()
-        self._refusing = False
+        self._refusing = self._called_off = False
+        self._moved = None
         self._target_um = float(new_position)
         self._origin_um = math.nan if self.position is None else float(self.position)
         try:
@@ -89,6 +91,7 @@ class PiezoAxis(EpicsMotor):
         except BaseException:
             self._target_um = None
             raise
+        self._moved = moved
         arrival = self._arrival = ArrivalStatus(self, moved, float(new_position))
         if moved_cb is not None:
             arrival.add_callback(lambda _: moved_cb(obj=self))
@@ -105,6 +108,8 @@ class PiezoAxis(EpicsMotor):
         """Stop now. With `success` (a RunEngine that pauses) the pending move ends quietly, wherever the axis is."""
         self._target_um = None
         self._excused = success
+        # ophyd stops a move that has failed; that is not why it failed.
+        self._called_off |= self._moved is None or not self._moved.done
         self._halted.set()
         super().stop(success=success)
 
@@ -247,7 +252,7 @@ class PiezoAxis(EpicsMotor):
     def _ended_badly(self) -> StageError:
         high, low = self._read(self.high_limit_switch), self._read(self.low_limit_switch)
         says = self._record_says(high=bool(high), low=bool(low))
-        if self._halted.is_set() and not (high or low):
+        if self._called_off and not (high or low):
             why = "it was stopped"
         elif says:
             why = says

@@ -80,7 +80,7 @@ def test_a_stage_that_was_moved_away_is_noticed_before_the_exposure(stage):
 def test_a_lost_servo_fails_the_move_with_the_alarm(stage):
     epics.caput("25A:SIM:StageFault", 1, wait=True, timeout=5)
     try:
-        with pytest.raises(StageError, match=r"stage_z must"):
+        with pytest.raises(StageError, match=r"stage_z must reach its target, but its driver reports a problem at"):
             stage.z.set(7.0).wait(10)
     finally:
         epics.caput("25A:SIM:StageFault", 0, wait=True, timeout=5)
