@@ -107,6 +107,19 @@ class Beamline:
         """Return the signals with a PV that a scan uses, by the name of their device."""
         return {name: _used_signals(device) for name, device in self.namespace().items()}
 
+    def written(self) -> set[str]:
+        """Return the names of the PVs that a scan writes."""
+        moved = [one for axis in self.stage.axes for one in (axis.user_setpoint, axis.motor_stop)]
+        moved += [self.shutter.command, self.attenuator.wanted, self.beam_stop.command]
+        told = [self.live.point, self.live.expected, self.live.paused]
+        # A setting of the camera has a readback of its own; what has none is only read, but for the trigger.
+        camera = [
+            one for one in _used_signals(self.detector) if getattr(one, "setpoint_pvname", one.pvname) != one.pvname
+        ]
+        with do_not_wait_for_lazy_connection(self.detector.cam):
+            camera.append(self.detector.cam.special_trigger_button)
+        return {signal.setpoint_pvname for signal in (*moved, *told, *camera)}
+
     def make_safe(self) -> None:
         """Disarm what this session has armed and close its shutter; for the end of the session."""
         if self.detector.armed_here:

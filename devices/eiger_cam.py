@@ -18,8 +18,16 @@ logger = logging.getLogger(__name__)
 WRITE_TIMEOUT_S = 10.0
 OPTIONAL_TIMEOUT_S = 2.0
 """For records that a release may lack, once those of the same IOC that all releases have are there."""
-OPTIONAL = ("bit_depth", "auto_summation", "pixel_mask_applied", "countrate_corr_applied", "state", "error")
-"""Records that came with R3-0, and two that only tell more about a failure."""
+OPTIONAL = (
+    "bit_depth",
+    "auto_summation",
+    "pixel_mask_applied",
+    "countrate_corr_applied",
+    "state",
+    "error",
+    "driver_version",
+)
+"""Records that came with R3-0, and those that only tell more."""
 
 # Switches are written by index: R2 calls their states No and Yes, R3 Disable and Enable. Where the order differs, the
 # index is looked up by the word: EIGER1 has All, Basic, None and LZ4, BS LZ4; EIGER2 None, Basic, All and BSLZ4, LZ4.
@@ -58,6 +66,7 @@ class EigerCam(EigerDetectorCam):
 
     state = ADComponent(EpicsSignalRO, "State_RBV", string=True, kind="omitted")
     error = ADComponent(EpicsSignalRO, "Error_RBV", string=True, kind="omitted")
+    driver_version = ADComponent(EpicsSignalRO, "DriverVersion_RBV", string=True, kind="omitted")
     bit_depth = ADComponent(EpicsSignalRO, "BitDepthImage_RBV", kind="config")
     auto_summation = ADComponent(SignalWithRBV, "AutoSummation", kind="omitted")
     pixel_mask_applied = ADComponent(SignalWithRBV, "PixelMaskApplied", kind="config")
