@@ -57,9 +57,10 @@ class TwoStates(Device):
     ) -> None:
         self._command, self._status = command, status
         self._values = values
-        self._ours = dict.fromkeys(faults, FAULT) | {
-            theirs: self.REACHED[word] for word, theirs in (states or {}).items()
-        }
+        given = {self.REACHED[word]: theirs for word, theirs in (states or {}).items()}
+        # Our own word from an IOC that has another one for that state means something that we do not know.
+        self._ours = {ours: f"{ours}?" for ours in given} | dict.fromkeys(faults, FAULT)
+        self._ours |= {theirs: ours for ours, theirs in given.items()}
         self.timeout_s = timeout_s
         super().__init__("", name=name, **kwargs)
 

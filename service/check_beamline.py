@@ -136,50 +136,61 @@ def _driver(eiger: Any) -> Iterator[Finding]:
 
 
 def two_states(device: Any, key: str, names: Names) -> Iterator[Finding]:
-    """Shutter or beam stop: the state now, and whether the indices to write exist."""
-    area = device.name
-    status_key = "shutter_status" if key == "shutter" else "beam_stop_status"
-    word = device.status.get(use_monitor=False)
-    known = set(device.REACHED.values())
-    if word in known:
-        yield Finding(area=area, what=device.status.pvname, said=f"says {word}")
+    """Shutter or beam stop: the state now, and whether the words and indices of the configuration exist."""
+    pv, word = device.status.pvname, device.status.get(use_monitor=False)
+    if word in device.REACHED.values():
+        yield Finding(area=device.name, what=pv, said=f"says {word}")
     elif word == "Fault":
-        yield Finding(
-            area=area, what=device.status.pvname, state="wrong", said="says Fault", do="reset it on its own screen"
-        )
+        yield Finding(area=device.name, what=pv, state="wrong", said="says Fault", do="reset it on its own screen")
     else:
-        states = ", ".join(device.status.enum_strs or ())
-        fields = [name for name in type(names).model_fields if name.startswith(f"{key}_") and name.endswith("_state")]
-        keys = ", ".join(f"beamline.{name}" for name in fields)
+        neither = " nor ".join(device.REACHED.values())
         yield Finding(
-            area=area,
-            what=device.status.pvname,
-            state="note" if word in (device.status.enum_strs or ()) else "wrong",
-            said=f"says {word!r}, neither {' nor '.join(sorted(known))}",
-            do=f"on its way, or other words than {status_key} is thought to have ({states})? then set {keys}",
+            area=device.name,
+            what=pv,
+            state="note",
+            said=f"says {word}, neither {neither}",
+            do=f"nothing if it is on its way; scans wait for {neither.replace(' nor ', ' or ')}",
         )
+    yield from _words(device, key, names)
     yield from _indices(device, key, names)
 
 
+def _words(device: Any, key: str, names: Names) -> Iterator[Finding]:
+    """Words that the configuration gives to states must be among those that the status has."""
+    has = list(device.status.enum_strs or ())
+    for name, word in _settings(names, key, "_state"):
+        if has and word not in has and "_fault_" not in name:
+            yield Finding(
+                area=device.name,
+                what=device.status.pvname,
+                state="invalid",
+                said=f"beamline.{name} is {word!r}, and the record has the states {', '.join(has)}",
+                do=f"set beamline.{name} to one of them",
+            )
+
+
 def _indices(device: Any, key: str, names: Names) -> Iterator[Finding]:
-    area, words = device.name, list(device.command.enum_strs or ())
-    for name in type(names).model_fields:
-        if not (name.startswith(f"{key}_") and name.endswith("_value")):
-            continue
-        index, verb = getattr(names, name), name.removeprefix(f"{key}_").removesuffix("_value")
+    """Numbers to write must be those of states that the command has."""
+    pv, words = device.command.setpoint_pvname, list(device.command.enum_strs or ())
+    for name, index in _settings(names, key, "_value"):
+        verb = name.removeprefix(f"{key}_").removesuffix("_value")
         if words and not 0 <= index < len(words):
             yield Finding(
-                area=area,
-                what=device.command.setpoint_pvname,
+                area=device.name,
+                what=pv,
                 state="invalid",
                 said=f"beamline.{name} is {index}, and the record has {len(words)} states: {', '.join(words)}",
                 do=f"set beamline.{name} to the number of the state that drives it {verb}, counted from 0",
             )
         else:
             meaning = f" ({words[index]})" if words else ""
-            yield Finding(
-                area=area, what=device.command.setpoint_pvname, said=f"is written {index}{meaning} for {verb}"
-            )
+            yield Finding(area=device.name, what=pv, said=f"is written {index}{meaning} for {verb}")
+
+
+def _settings(names: Names, start: str, end: str) -> Iterator[tuple[str, Any]]:
+    for name in type(names).model_fields:
+        if name.startswith(f"{start}_") and name.endswith(end):
+            yield name, getattr(names, name)
 
 
 def interlock(beamline: Any) -> Iterator[Finding]:

@@ -68,8 +68,12 @@ def check_answers(
     Finding
     """
     for device, several in signals.items():
+        seen: set[str] = set()
         for signal in several:
             for pv in pv_names(signal):
+                if pv in seen:
+                    continue
+                seen.add(pv)
                 seconds = took.get(signal)
                 if seconds is None and is_connected(pv):  # it is the signal's other PV that is silent
                     seconds = timeout_s

@@ -69,6 +69,7 @@ def make_settings(builder: Any, release: str) -> dict[str, Any]:
         rows = [row for row in rows if row.name not in NOT_IN_R2]
         rows = [_with_words(row, R2_WORDS[row.name].split()) if row.name in R2_WORDS else row for row in rows]
         rows.append(Record(name="TriggerExposure", kind="analog", value=1.0, units="s"))
+        rows = [replace(row, value="2.7") if row.name == "DriverVersion" else row for row in rows]
     if release == "R3-6 eiger2":
         rows = [row for row in rows if row.name not in NOT_IN_EIGER2]
         words = {"StreamHdrDetail": ["None", "Basic", "All"], "CompressionAlgo": ["BSLZ4", "LZ4", "None"]}
@@ -195,10 +196,11 @@ class Ring:
 
     def __init__(self, builder: Any) -> None:
         builder.SetDeviceName(PREFIX.removesuffix(":"))
-        self.current = builder.aIn("SR-DI-DCCT:BeamCurrent", EGU="mA", PREC=3, initial_value=self.CURRENT_MA)
-        self.countdown = builder.aIn("TPS:TimeToNextInjSec", EGU="s", PREC=1, initial_value=self.PERIOD_S)
+        # TSE -2: this program gives the times.
+        self.current = builder.aIn("SR-DI-DCCT:BeamCurrent", EGU="mA", PREC=3, TSE=-2, initial_value=self.CURRENT_MA)
+        self.countdown = builder.aIn("TPS:TimeToNextInjSec", EGU="s", PREC=1, TSE=-2, initial_value=self.PERIOD_S)
         self.dump = builder.boolOut("SIM:BeamDump", ZNAM="Stored", ONAM="Dumped", initial_value=0)
-        self.sick = builder.mbbOut("SIM:Sick", "Well", "Not a number", "Invalid", initial_value=0)
+        self.sick = builder.mbbOut("SIM:Sick", "Well", "Not a number", "Invalid", "Late clock", initial_value=0)
         self.style = builder.mbbOut("SIM:Countdown", "jump", "hold", initial_value=0)
 
     async def run(self) -> None:
@@ -212,8 +214,9 @@ class Ring:
             current = 0.0 if self.dump.get() else self.CURRENT_MA
             sick = self.sick.get()
             severity, status = (alarm.INVALID_ALARM, alarm.READ_ALARM) if sick == 2 else (0, 0)
-            self.current.set(float("nan") if sick == 1 else current, severity=severity, alarm=status)
-            self.countdown.set(float("nan") if sick == 1 else countdown, severity=severity, alarm=status)
+            stamp = {"severity": severity, "alarm": status, "timestamp": time.time() - (100.0 if sick == 3 else 0.0)}
+            self.current.set(float("nan") if sick == 1 else current, **stamp)
+            self.countdown.set(float("nan") if sick == 1 else countdown, **stamp)
             await asyncio.sleep(0.01)
 
 
