@@ -18,7 +18,14 @@ DISARM_TIMEOUT_S = 15.0
 DETECTOR_STATE_ERROR = 6
 
 
-def configure(cam: EigerCam, plan: SeriesPlan, data_source: DataSource, header_detail: HeaderDetail) -> None:
+def configure(
+    cam: EigerCam,
+    plan: SeriesPlan,
+    data_source: DataSource,
+    header_detail: HeaderDetail,
+    *,
+    to_files: bool = False,
+) -> None:
     """Set the detector up for one frame a software trigger, all in one series.
 
     Parameters
@@ -28,6 +35,9 @@ def configure(cam: EigerCam, plan: SeriesPlan, data_source: DataSource, header_d
     data_source : {"none", "filewriter"}
         Never the stream: the driver would take every other frame from the live service.
     header_detail : {"all", "basic", "none"}
+    to_files : bool
+        Without the live service: every frame into a file of its own, which the driver counts, and none into the
+        stream, where they would wait for a service that knows nothing of points and vetoes.
 
     Raises
     ------
@@ -44,10 +54,12 @@ def configure(cam: EigerCam, plan: SeriesPlan, data_source: DataSource, header_d
     cam.write(cam.num_triggers, plan.triggers)
     cam.write(cam.manual_trigger, ON)
     cam.choose(cam.shutter_mode, "None")  # the driver must not move the shutter as well
-    if data_source == "filewriter":
+    if to_files or data_source == "filewriter":
         cam.write(cam.fw_enable, ON)
-    cam.choose(cam.data_source, data_source)
-    cam.write(cam.stream_enable, ON)
+    if to_files:
+        cam.write(cam.fw_num_images_per_file, 1)
+    cam.choose(cam.data_source, "filewriter" if to_files else data_source)
+    cam.write(cam.stream_enable, 0 if to_files else ON)
     cam.choose(cam.stream_hdr_detail, header_detail)
     cam.choose(cam.compression_algo, "BS LZ4")
 

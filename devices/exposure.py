@@ -11,10 +11,11 @@ from typing import Any, Self
 
 from ophyd import Component, Device, Signal, get_cl
 from ophyd.status import DeviceStatus
+from ophyd.utils import DisconnectedError
 
 from devices.severity import INVALID
 from devices.shutter import FastShutter
-from devices.storage_ring import StorageRing, beam_is_stored, window_is_open
+from devices.storage_ring import INJECTION_S, PERIOD_S, StorageRing, beam_is_stored, window_is_open
 
 COUNTDOWN_JUMP_S = 2.0
 """A countdown that grows by more than this has started over: an injection. Smaller steps are its own rounding."""
@@ -119,17 +120,24 @@ class VoidedExposure(Device):
         return status
 
 
-def spoilt_by_injection(countdowns: list[float]) -> bool:
+def spoilt_by_injection(countdowns: list[float], period_s: float = PERIOD_S, injection_s: float = INJECTION_S) -> bool:
     """Whether a row of countdown values (s, oldest first) runs into or over an injection.
+
+    An injection out of turn, after a pause in top-up, makes the countdown fall into the first seconds of a period.
 
     Examples
     --------
-    >>> [spoilt_by_injection(row) for row in ([70.0, 40.0, 10.0], [20.0, 1.0, 239.0], [2.0, 0.0])]
-    [False, True, True]
+    >>> rows = [70.0, 40.0, 10.0], [20.0, 1.0, 239.0], [2.0, 0.0], [900.0, 239.0]
+    >>> [spoilt_by_injection(row) for row in rows]
+    [False, True, True, True]
     """
     if any(not (math.isfinite(value) and value > 0.0) for value in countdowns):
         return True
-    return any(late - early > COUNTDOWN_JUMP_S for early, late in pairwise(countdowns))
+    return any(
+        late - early > COUNTDOWN_JUMP_S
+        or (early > period_s + COUNTDOWN_JUMP_S and period_s - injection_s < late <= period_s)
+        for early, late in pairwise(countdowns)
+    )
 
 
 class Witness:
@@ -171,8 +179,16 @@ class Witness:
             signal.clear_sub(self._hear_silence, event_type=signal.SUB_META)
 
     def look(self) -> None:
-        """Ask the IOCs for the values of this moment, and hear everything that has arrived until then."""
-        countdown, current, shutter = (signal.get(use_monitor=False) for signal, _ in self._pairs())
+        """Ask the IOCs for the values of this moment, and hear everything that has arrived until then.
+
+        An IOC that does not answer spoils the exposure.
+        """
+        try:
+            countdown, current, shutter = (signal.get(use_monitor=False) for signal, _ in self._pairs())
+        except (TimeoutError, DisconnectedError) as error:
+            with self._lock:
+                self._silent = self._silent or str(error)
+            return
         done = threading.Event()
         get_cl().get_dispatcher().get_thread_context("monitor")(done.set)
         done.wait(DRAIN_TIMEOUT_S)
@@ -186,13 +202,15 @@ class Witness:
     def fits(self, exposure_s: float) -> bool:
         """Whether the last look says that an exposure can be made now."""
         with self._lock:
-            return self._beam and window_is_open(
+            return bool(self._beam and self._looks) and window_is_open(
                 self._looks[-1], exposure_s, self._ring.period_s, self._ring.injection_s
             )
 
     def elapsed_s(self) -> float:
         """Seconds between the first and the last look, by the countdown; NaN over an injection."""
         with self._lock:
+            if len(self._looks) < 2:
+                return math.nan
             first, last = self._looks[0], self._looks[-1]
         return first - last if first >= last > 0.0 else math.nan
 
@@ -203,7 +221,10 @@ class Witness:
                 return f"{self._silent} fell silent"
             if not self._beam:
                 return "no beam"
-            if spoilt_by_injection(self._looks) or spoilt_by_injection(self._heard):
+            if any(
+                spoilt_by_injection(row, self._ring.period_s, self._ring.injection_s)
+                for row in (self._looks, self._heard)
+            ):
                 return "injection"
             # What was heard before the first Open belongs to the way there.
             opened = dropwhile(lambda word: word != OPEN, self._shutter_heard)

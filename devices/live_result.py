@@ -9,7 +9,8 @@ from ophyd import Component, Device, EpicsSignal, EpicsSignalRO
 from ophyd.status import Status
 from ophyd.utils import DisconnectedError, ReadOnlyError
 
-from devices.errors import LiveServiceError
+from devices.errors import LiveServiceError, NotConnectedError
+from devices.presence import await_presence
 from devices.waiting import put_completed
 
 BOOKING_TIMEOUT_S = 10.0
@@ -133,6 +134,7 @@ class LiveResult(Device):
         y_um: float,
         void: bool = False,
         timeout_s: float = BOOKING_TIMEOUT_S,
+        patient: bool = False,
     ) -> None:
         """Tell the service which scan point a frame belongs to; returns when it is booked.
 
@@ -148,20 +150,24 @@ class LiveResult(Device):
             The frame must not be summed.
         timeout_s : float
             Wall seconds.
+        patient : bool
+            Wait for a service that is away, and tell it again what it may have missed; a note may be told twice.
 
         Raises
         ------
         LiveServiceError
             When the service refuses it or does not take it in time.
+        NotConnectedError
+            When a service that is away does not come back.
         """
         note = {"series": series, "frame": frame, "point": point, "x_um": x_um, "y_um": y_um, "void": void}
         what = f"point {point} (series {series}, frame {frame})"
-        self._tell(self.point, json.dumps(note), what, timeout_s)
+        self._tell(self.point, json.dumps(note), what, timeout_s, patient=patient)
         # Channel Access clients in Python report a refused write as completed.
         if reason := self._refusal(what):
             raise LiveServiceError(f"live service must take {what}, got: {reason}")
 
-    def expect(self, frames: int, timeout_s: float = BOOKING_TIMEOUT_S) -> None:
+    def expect(self, frames: int, timeout_s: float = BOOKING_TIMEOUT_S, *, patient: bool = False) -> None:
         """Tell the service how many exposures this series shall have.
 
         Raises
@@ -169,7 +175,7 @@ class LiveResult(Device):
         LiveServiceError
             When the service does not take it in time.
         """
-        self._tell(self.expected, int(frames), f"{frames} expected frames", timeout_s)
+        self._tell(self.expected, int(frames), f"{frames} expected frames", timeout_s, patient=patient)
 
     def pausing(self, paused: bool, timeout_s: float = BOOKING_TIMEOUT_S) -> None:
         """Tell the service that the scan rests, or goes on.
@@ -193,7 +199,22 @@ class LiveResult(Device):
                 f"({error}); is `xedm live` running?"
             ) from error
 
-    def _tell(self, signal: Any, value: Any, what: str, timeout_s: float) -> None:
+    def is_there(self, timeout_s: float) -> bool:
+        """Whether the service answers, at the latest after `timeout_s` wall seconds."""
+        try:
+            return await_presence((self.series, self.last.frame, self.point, self.expected), timeout_s)
+        except NotConnectedError:
+            return False
+
+    def _tell(self, signal: Any, value: Any, what: str, timeout_s: float, *, patient: bool = False) -> None:
+        if patient:
+            try:
+                await_presence((signal,))
+                self._tell(signal, value, what, timeout_s)
+            except LiveServiceError:
+                await_presence((signal,))
+                self._tell(signal, value, what, timeout_s)
+            return
         try:
             booked = put_completed(signal, value, timeout_s)
         except (TimeoutError, DisconnectedError, OSError) as error:

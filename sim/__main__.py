@@ -37,6 +37,14 @@ def parse(arguments: list[str] | None = None) -> SimSettings:
     add("--stream-port", type=int, default=0, metavar="PORT", help="0 = free port")
     add("--ca-port", type=int, default=0, metavar="PORT", help="0 = free port")
     add("--prefix", default="25A:", help="start of the PV names (default 25A:)")
+    add(
+        "--first-injection",
+        dest="first_injection_s",
+        type=float,
+        default=240.0,
+        metavar="S",
+        help="start of the first top-up injection, simulated s (default 240; 1e9: none)",
+    )
     add("--countdown", choices=("jump", "hold"), default="jump", help="countdown during an injection")
     add("--with-parent", action="store_true", help="end when standard input closes")
     values = vars(parser.parse_args(arguments))

@@ -172,7 +172,8 @@ class MotorRecord(MotorFrame):
         if self._held:
             await self._post_status()
             return
-        await self._post(MIP=0, MISS=int(self._missed()))
+        # Without retries there are none to use up.
+        await self._post(MIP=0, MISS=int(self._get("RTRY") > 0 and self._missed()))
         await self._post_status()
         if self._mode == MOVE and not self._missed():  # sits still until the person says Move again
             self._mode = PAUSE

@@ -5,10 +5,10 @@ import pytest
 from ophyd import do_not_wait_for_lazy_connection
 from ophyd.sim import make_fake_device
 
-from devices import eiger_arm, waiting
+from devices import eiger, eiger_arm
 from devices.beamline import CAMERA_SIGNALS, NAMES, build_beamline
 from devices.eiger_cam import EigerCam
-from devices.errors import DetectorError, LiveServiceError, NotConnectedError
+from devices.errors import DetectorError, FrameTimeoutError, NotConnectedError
 from devices.exposure import SeriesPlan
 
 CONNECT_S = 20.0
@@ -113,14 +113,71 @@ def test_a_beamline_that_is_not_there_is_told_in_a_sentence(xedm_beamline):
         nowhere.connect(0.5)
 
 
-def test_arming_without_the_live_service_leaves_the_detector_disarmed(beamline, monkeypatch):
+def test_a_live_service_that_is_connected_elsewhere_leaves_the_detector_disarmed(beamline, monkeypatch):
     monkeypatch.setattr(eiger_arm, "HEADER_TIMEOUT_S", 0.5)
-    monkeypatch.setattr(waiting, "FIRST_VALUE_TIMEOUT_S", 0.2)
     detector = beamline.detector
-    with pytest.raises((DetectorError, LiveServiceError), match="live service"):
+    monkeypatch.setattr(detector.live, "is_there", lambda _: True)
+    with pytest.raises(DetectorError, match=r"header of series \d+ must reach the live service within 0.5 s"):
         detector.stage()
     assert not detector.armed_here
     assert detector.cam.armed.get(use_monitor=False) == 0
+    assert detector.shutter.is_closed
+
+
+def expose(beamline, point, exposure_s=5.0):
+    """One exposure between two injections."""
+    detector = beamline.detector
+    beamline.ring.gate.set(exposure_s + 30.0).wait(30)
+    detector.point.set({"point": point, "x_um": 1.0, "y_um": 2.0}).wait(10)
+    detector.trigger().wait(60)
+    reading = detector.read()
+    return [reading[f"eig1m_{name}"]["value"] for name in ("valid", "point_index", "frame")]
+
+
+def test_without_the_live_service_the_detectors_files_complete_the_exposures(
+    beamline, place, xedm_beamline, monkeypatch, caplog
+):
+    monkeypatch.setattr(eiger, "LIVE_TIMEOUT_S", 0.1)
+    detector, cam = beamline.detector, beamline.detector.cam
+    cam.write(cam.fw_num_images_per_file, 7)
+    detector.prepare(SeriesPlan(exposure_s=5.0, points=20))
+    detector.stage()
+    try:
+        assert detector.seen_by.get() == "files of the detector"
+        assert "no live service answers at NOWHERE:" in caplog.text
+        taken = []
+        while sum(valid for valid, *_ in taken) < 3:
+            assert len(taken) < 15, taken
+            taken.append(expose(beamline, len(taken)))
+        assert [taken_one[1:] for taken_one in taken] == [[n, n] for n in range(len(taken))]
+    finally:
+        detector.unstage()
+    assert detector.shutter.is_closed
+    assert cam.armed.get(use_monitor=False) == 0
+    assert cam.fw_num_images_per_file.get(use_monitor=False) == 7
+    if place.name == "c ioc":  # it has counters, and no files
+        return
+    series = int(detector.series.get())
+    files = sorted(path.name for path in xedm_beamline.files.glob(f"series_{series}_data_*.h5"))
+    assert files == [f"series_{series}_data_{n + 1:06d}.h5" for n in range(len(taken))]
+
+
+def test_a_frame_that_no_file_counts_is_named(beamline, monkeypatch):
+    monkeypatch.setattr(eiger, "LIVE_TIMEOUT_S", 0.1)
+    detector, cam = beamline.detector, beamline.detector.cam
+    detector.prepare(SeriesPlan(exposure_s=5.0, points=20))
+    detector.stage()
+    monkeypatch.setattr(detector, "frame_margin_s", -4.5)
+    monkeypatch.setattr(cam.special_trigger_button, "put", lambda *_, **__: None)
+    try:
+        with pytest.raises(
+            FrameTimeoutError,
+            match=r"frame 0 of series \d+ must reach the files of the detector within 0.5 s of its trigger, got 0 in "
+            r"\w+:EIG1M:cam1:NumImagesCounter_RBV; see the detector's screen",
+        ):
+            expose(beamline, 0)
+    finally:
+        detector.unstage()
     assert detector.shutter.is_closed
 
 

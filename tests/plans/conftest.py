@@ -1,9 +1,15 @@
 # ruff: noqa: ARG001 - the running simulation is all that is wanted of its fixture
 """Devices for plans that are only looked at, not run."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from devices.beamline import Beamline, build_beamline
+
+# The programs that run scans import these modules from their own folder; the tests that read what they say do so, too.
+sys.path.insert(0, str(Path(__file__).parent))
 
 NAMES = {
     "stage_x": "25A:PIEZO:X",

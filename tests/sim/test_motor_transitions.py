@@ -212,13 +212,13 @@ TABLE = (
         ends={"RBV": 0.0, "MSTA": (DONE, MINUS_LIMIT)},
     ),
     Row(
-        what="a lost servo",
+        what="a lost servo, and no retries",
         source="manual, MSTA: 'The record is put into MAJOR STATE alarm if either SLIP_STALL or PROBLEM bits are "
         "detected'",
         given=(("axis", "fail"),),
         puts=(("VAL", 5.0),),
         posts={"DMOV": [0, 1], "RCNT": []},
-        ends={"RBV": 0.0, "MISS": 1, "MSTA": (PROBLEM | DONE, MOVING)},
+        ends={"RBV": 0.0, "MISS": 0, "MSTA": (PROBLEM | DONE, MOVING)},
         alarm=(AlarmStatus.STATE, AlarmSeverity.MAJOR_ALARM),
     ),
     Row(
