@@ -12,7 +12,6 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import bitshuffle
-import epicscorelibs.path.pyepics  # noqa: F401 - as ophyd does it; later than epics it would warn
 import h5py
 import hdf5plugin
 import lz4.block

@@ -2,6 +2,7 @@
 """Devices on the simulated beamline and on a real C IOC, connected once for the whole test session."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -50,23 +51,29 @@ class Place:
 
 
 @pytest.fixture(scope="session")
-def c_ioc(xedm_beamline, c_ioc_port) -> Iterator[Place]:
-    """Run the C IOC, in a process of its own, to the end of the session."""
-    script = Path(__file__).with_name("c_ioc.py")
+def c_ioc(xedm_beamline, c_ioc_port, tmp_path_factory) -> Iterator[Place]:
+    """Run the C IOC, in a process of its own with packages of its own, to the end of the session."""
+    script, packages = Path(__file__).with_name("c_ioc.py"), Path(sys.prefix) / "ioc"
+    assert (packages / "softioc").is_dir(), f"the C IOC must be installed in {packages}; run: make install"
+    log = tmp_path_factory.mktemp("c_ioc") / "log"
     c_ioc_port.give_free()
-    options = ["--port", str(c_ioc_port.number), "--repeater", str(xedm_beamline.repeater_port)]
-    with subprocess.Popen(
-        [sys.executable, str(script), *options],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as process:
+    command = [sys.executable, str(script), "--port", str(c_ioc_port.number)]
+    command += ["--repeater", str(xedm_beamline.repeater_port)]
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(
+            command,
+            env=os.environ | {"PYTHONPATH": str(packages)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        ) as process,
+    ):
         watchdog = threading.Timer(START_TIMEOUT_S, process.kill)
         watchdog.start()
-        ready = next((line for line in process.stdout if line.startswith(b"{")), b"{}")
+        said = json.loads(next((line for line in process.stdout if line.startswith(b"{")), b"{}"))
         watchdog.cancel()
-        said = json.loads(ready)
-        assert said.get("ready"), f"the C IOC must say ready within {START_TIMEOUT_S:g} s, got {ready!r}"
+        assert said.get("ready"), f"the C IOC must say ready within {START_TIMEOUT_S:g} s; it says: {log.read_text()}"
         yield Place(name=C_IOC, prefix=said["prefix"], ring_prefix=said["prefix"])
         process.stdin.close()
 
