@@ -12,7 +12,7 @@ from ophyd.device import RedundantStaging, Staged
 from ophyd.status import DeviceStatus
 
 from devices.arrival import Arrivals, AtService, InFiles
-from devices.eiger_arm import DataSource, Generation, HeaderDetail, arm, await_header, configure, disarm
+from devices.eiger_arm import DataSource, HeaderDetail, arm, await_header, configure, disarm
 from devices.eiger_cam import EigerCam
 from devices.errors import DetectorError
 from devices.exposure import Exposure, SeriesPlan, Void, VoidedExposure, Witness
@@ -62,7 +62,7 @@ class Eiger(Device):
     shutter : FastShutter
     ring : StorageRing
     live : LiveResult
-    data_source, header_detail, generation
+    data_source, header_detail
         See `devices.eiger_arm.configure`.
     """
 
@@ -86,14 +86,12 @@ class Eiger(Device):
         live: LiveResult,
         data_source: DataSource = "none",
         header_detail: HeaderDetail = "all",
-        generation: Generation = "eiger1",
         **kwargs: Any,
     ) -> None:
         super().__init__(prefix, name=name, **kwargs)
         self.shutter, self.ring, self.live = shutter, ring, live
         self.data_source: DataSource = data_source
         self.header_detail: HeaderDetail = header_detail
-        self.generation: Generation = generation
         self.frame_margin_s = FRAME_MARGIN_S
         self.plan: SeriesPlan | None = None
         self.voids: list[Void] = []
@@ -136,9 +134,7 @@ class Eiger(Device):
             plan = self.plan or SeriesPlan(exposure_s=float(self.cam.acquire_time.get()))
             if not self._notes.told:
                 self._do_without_live()
-            configure(
-                self.cam, plan, self.data_source, self.header_detail, self.generation, to_files=not self._notes.told
-            )
+            configure(self.cam, plan, self.data_source, self.header_detail, to_files=not self._notes.told)
             self._begin(Series(arm(self.cam), plan, self.cam, arrivals), arrivals)
             staged: list[Any] = super().stage()
         except BaseException:

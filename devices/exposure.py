@@ -13,8 +13,9 @@ from ophyd import Component, Device, Signal, get_cl
 from ophyd.status import DeviceStatus
 from ophyd.utils import DisconnectedError
 
+from devices.severity import INVALID
 from devices.shutter import FastShutter
-from devices.storage_ring import INJECTION_S, INVALID, PERIOD_S, StorageRing, beam_is_stored, window_is_open
+from devices.storage_ring import INJECTION_S, PERIOD_S, StorageRing, beam_is_stored, window_is_open
 from devices.waiting import request
 
 COUNTDOWN_JUMP_S = 2.0

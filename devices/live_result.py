@@ -1,10 +1,13 @@
 """The live service's result as a device: what has been summed, and what the scan tells the service."""
 
 import json
+import math
+import threading
 from typing import Any
 
 from ophyd import Component, Device, EpicsSignal, EpicsSignalRO
-from ophyd.utils import DisconnectedError
+from ophyd.status import Status
+from ophyd.utils import DisconnectedError, ReadOnlyError
 
 from devices.errors import LiveServiceError, NotConnectedError
 from devices.presence import await_presence
@@ -23,6 +26,47 @@ FRAME_COUNTS = (
     "foreign",
     "missing",
 )
+
+
+class Threshold(EpicsSignal):
+    """A threshold of the screening; setting it ends in success only when the service has it in force."""
+
+    def set(
+        self, value: float, *, timeout: float | None = BOOKING_TIMEOUT_S, settle_time: float | None = None
+    ) -> Status:
+        """Put a threshold in force; the status fails with `LiveServiceError` when the service refuses.
+
+        Parameters
+        ----------
+        value : float
+        timeout : float
+            Wall seconds.
+        settle_time : float, optional
+            Seconds to wait after success.
+        """
+        status = Status(self, settle_time=settle_time)
+        seconds = BOOKING_TIMEOUT_S if timeout is None else timeout
+        arguments = (float(value), seconds, status)
+        threading.Thread(target=self._steer, args=arguments, daemon=True, name=f"{self.name} set").start()
+        return status
+
+    def _steer(self, value: float, timeout_s: float, status: Status) -> None:
+        try:
+            completed = put_completed(self, value, timeout_s)
+            now = float(self.get(use_monitor=False))
+        except ReadOnlyError:
+            problem = "a service that lets nobody steer; start it with pvs.steering = true, or use its page"
+        except (TimeoutError, DisconnectedError, OSError, TypeError, ValueError) as error:
+            problem = f"{error}; is `xedm live` running?"
+        else:
+            # Channel Access clients in Python report a refused write as completed.
+            if completed and math.isclose(now, value, rel_tol=1e-6):
+                status.set_finished()
+                return
+            problem = f"{now:g}; the service's page has the reason" if completed else "no completion"
+        status.set_exception(
+            LiveServiceError(f"{self.setpoint_pvname} must become {value:g} within {timeout_s:g} s, got {problem}")
+        )
 
 
 class FrameCounts(Device):
@@ -76,8 +120,8 @@ class LiveResult(Device):
     expected = Component(EpicsSignal, "Expected", kind="omitted")
     paused = Component(EpicsSignal, "Paused", kind="omitted")
 
-    chi2_ratio_max = Component(EpicsSignal, "Chi2RatioMax", kind="config")
-    intensity_ratio_min = Component(EpicsSignal, "IntensityRatioMin", kind="config")
+    chi2_ratio_max = Component(Threshold, "Chi2RatioMax", kind="config")
+    intensity_ratio_min = Component(Threshold, "IntensityRatioMin", kind="config")
     reconstruct = Component(EpicsSignal, "Reconstruct", kind="omitted")
 
     def book(

@@ -112,7 +112,7 @@ def _real(config: Path | None, output: Path, rectangle: Rectangle, as_json: bool
 
 
 def run_scan(
-    names: dict[str, str],
+    names: dict[str, Any],
     output: Path,
     rectangle: Rectangle,
     *,

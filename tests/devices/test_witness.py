@@ -6,8 +6,9 @@ import pytest
 from ophyd.sim import make_fake_device
 
 from devices.exposure import SeriesPlan, Void, VoidedExposure, Witness
+from devices.severity import INVALID
 from devices.shutter import FastShutter
-from devices.storage_ring import INVALID, StorageRing
+from devices.storage_ring import StorageRing
 
 
 @pytest.fixture
