@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check test-slow test-docs fuzz kills nights soak bench docs lock audit install format clean
+.PHONY: help demo test check test-slow test-docs fuzz kills nights soak bench bench-scan docs lock audit install format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -59,6 +59,9 @@ $(VENV)/.bench: $(READY) requirements-bench.lock
 
 bench: $(VENV)/.bench ## our kernel, files and live path beside the alternatives, one run; docs/reference/performance.md
 	$(BIN)/python tests/benchmarks/run_bench.py
+
+bench-scan: $(READY) ## time lost a point by our scan, bluesky's grid_scan and arm-per-point, in real time
+	$(BIN)/python tests/benchmarks/bench_scan.py
 
 docs: $(READY) ## write the generated pages and build the Python reference (HTML in docs/_build)
 	rm -rf docs/reference/api/generated

@@ -25,6 +25,8 @@ LONG_S = 100.0
 """An exposure of a second: time for a person to do something in the middle of it, even on a busy machine."""
 PATIENCE_S = 60.0
 NO_INJECTIONS = ("--first-injection", "1e9")
+ENDED = ("complete", "incomplete", "failed", "idle")
+"""A series without a frame leaves the service idle."""
 SETTINGS = ("reconstruction.enabled=false", "stream.drain_s=0.2", "screening.settle_frames=1")
 
 
@@ -181,7 +183,7 @@ class Rig:
     def books(self) -> dict[str, Any]:
         """Wait until the service has closed the series; give its counts and the ledger of the result file."""
         deadline = time.monotonic() + PATIENCE_S
-        while (state := self.live.state.get(use_monitor=False)) not in ("complete", "incomplete", "failed"):
+        while (state := self.live.state.get(use_monitor=False)) not in ENDED:
             if time.monotonic() > deadline:
                 return {"state": state, "counts": {}, "ledger": [], "result": ""}
             time.sleep(0.02)
