@@ -1,6 +1,7 @@
 # ruff: noqa: ARG001 - the running simulation is all that is wanted of its fixture
 """The Eiger's records on the simulated IOC and on a C IOC, in the releases there are; what is refused is named."""
 
+import epics
 import pytest
 from ophyd import do_not_wait_for_lazy_connection
 from ophyd.sim import make_fake_device
@@ -65,6 +66,27 @@ def test_a_scan_sets_the_detector_up_whatever_the_order_of_the_states(connected)
     assert connected.stream_hdr_detail.get(as_string=True) == "Basic"
     assert connected.data_source.get(as_string=True) == "FileWriter"
     eiger_arm.configure(connected, plan, "none", "all")
+
+
+@pytest.mark.parametrize(
+    ("record", "kind"),
+    [
+        ("TriggerMode", "mbbo"),
+        ("TriggerMode_RBV", "mbbi"),
+        ("NumTriggers", "longout"),
+        ("NumTriggers_RBV", "longin"),
+        ("AcquireTime", "ao"),
+        ("AcquireTime_RBV", "ai"),
+        ("ManualTrigger", "bo"),
+        ("Trigger", "ao"),
+        ("Armed", "bi"),
+        ("SequenceId", "longin"),
+        ("DetectorState_RBV", "mbbi"),
+        ("StatusMessage_RBV", "waveform"),
+    ],
+)
+def test_both_servers_have_the_kinds_of_records_that_adeiger_has(connected, record, kind):
+    assert epics.caget(f"{connected.prefix}{record}.RTYP", timeout=5) == kind
 
 
 def test_a_clamped_setting_is_named(connected):
