@@ -46,6 +46,8 @@ def parse(arguments: list[str] | None = None) -> SimSettings:
         help="start of the first top-up injection, simulated s (default 240; 1e9: none)",
     )
     add("--countdown", choices=("jump", "hold"), default="jump", help="countdown during an injection")
+    add("--packing", type=float, default=0.0, help="part of space that the particles fill, 0 to 0.6 (default 0)")
+    add("--spread-nm", type=float, default=0.0, help="standard deviation of the particles' diameters (default 0)")
     add("--with-parent", action="store_true", help="end when standard input closes")
     values = vars(parser.parse_args(arguments))
     if "help" in values["faults"]:
