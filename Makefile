@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check test-slow test-docs fuzz kills soak bench docs lock audit install format clean
+.PHONY: help demo test check test-slow test-docs fuzz kills nights soak bench bench-scan docs lock audit install format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ fuzz: $(READY) ## a million damaged messages on two cores, minutes
 kills: $(READY) ## a hundred kills with the spool and a hundred without, held against the truth, minutes
 	$(BIN)/python tests/soak/run_kills.py
 
+nights: $(READY) ## scans that are upset, interrupted, aborted and killed, held against the truth, an hour
+	$(BIN)/python tests/soak/run_nights.py
+
 soak: $(READY) ## series after series with faults of stream and place, an hour
 	$(BIN)/python tests/soak/run_soak.py
 
@@ -56,6 +59,9 @@ $(VENV)/.bench: $(READY) requirements-bench.lock
 
 bench: $(VENV)/.bench ## our kernel, files and live path beside the alternatives, one run; docs/reference/performance.md
 	$(BIN)/python tests/benchmarks/run_bench.py
+
+bench-scan: $(READY) ## time lost a point by our scan, bluesky's grid_scan and arm-per-point, in real time
+	$(BIN)/python tests/benchmarks/bench_scan.py
 
 docs: $(READY) ## write the generated pages and figures and build the Python reference (HTML in docs/_build)
 	rm -rf docs/reference/api/generated

@@ -18,6 +18,7 @@ from devices.errors import DetectorError
 from devices.exposure import Exposure, SeriesPlan, Void, VoidedExposure, Witness
 from devices.live_result import BOOKING_TIMEOUT_S, LiveResult
 from devices.presence import ReturnGuard, await_presence, silent
+from devices.scan_notes import PAUSE_TIMEOUT_S, ScanNotes
 from devices.series import Series
 from devices.shutter import FastShutter
 from devices.storage_ring import StorageRing
@@ -27,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 FRAME_MARGIN_S = 10.0
 """Wall seconds beyond the exposure for readout, network and service."""
-PAUSE_TIMEOUT_S = 3.0
 LIVE_TIMEOUT_S = 5.0
 """How long a scan waits at its start for a live service before it does without, wall s."""
 
@@ -101,7 +101,8 @@ class Eiger(Device):
         self._exposure: Exposure | None = None
         self._worker: threading.Thread | None = None
         self._guard: ReturnGuard | None = None
-        self._with_live = True
+        self._shutter_problem: Exception | None = None
+        self._notes = ScanNotes(live)
         self._images_per_file: int | None = None
 
     # -- before and after a series ---------------------------------------------------------------------------------
@@ -127,13 +128,13 @@ class Eiger(Device):
             raise RedundantStaging(f"{self.name} must be unstaged before it is staged, got a second stage")
         if self._guard is not None:
             self._guard.dismiss()
-        self._with_live = self.live.is_there(LIVE_TIMEOUT_S)
-        arrivals: Arrivals = AtService(self.live) if self._with_live else InFiles(self.cam)
+        self._notes = ScanNotes(self.live, told=self.live.is_there(LIVE_TIMEOUT_S))
+        arrivals: Arrivals = AtService(self.live) if self._notes.told else InFiles(self.cam)
         try:
             plan = self.plan or SeriesPlan(exposure_s=float(self.cam.acquire_time.get()))
-            if not self._with_live:
+            if not self._notes.told:
                 self._do_without_live()
-            configure(self.cam, plan, self.data_source, self.header_detail, to_files=not self._with_live)
+            configure(self.cam, plan, self.data_source, self.header_detail, to_files=not self._notes.told)
             self._begin(Series(arm(self.cam), plan, self.cam, arrivals), arrivals)
             staged: list[Any] = super().stage()
         except BaseException:
@@ -163,19 +164,19 @@ class Eiger(Device):
     def _begin(self, series: Series, arrivals: Arrivals) -> None:
         with self._lock:
             self._series, self._exposure, self.voids = series, None, series.voids
+            self._shutter_problem = None
             self.voided.waiting.clear()
         self.series.put(series.number)
         self.seen_by.put(arrivals.name)
-        if not self._with_live:
+        if not self._notes.told:
             return
         await_header(self.live, series.number)
-        if series.expected is not None:
-            self.live.expect(series.expected)
+        self._notes.expect(series.expected)
 
     def _do_without_live(self) -> None:
         logger.warning(
-            "%s: no live service answers at %s, so nothing is summed; every frame goes into a file of the detector, and "
-            "the documents tell its point. Start `xedm live` first to sum", self.name, self.live.prefix,
+            "%s: no live service answers at %s, so nothing is summed; every frame goes into a file of the detector, "
+            "and the documents tell its point. Start `xedm live` first to sum", self.name, self.live.prefix,
         )  # fmt: skip
         self._images_per_file = int(self.cam.fw_num_images_per_file.get())
 
@@ -226,49 +227,61 @@ class Eiger(Device):
         return reading
 
     def _run(self, series: Series, exposure: Exposure, status: DeviceStatus, before: threading.Thread | None) -> None:
+        closing = None
         try:
             if before is not None:  # a paused exposure may still be about to close the shutter
                 before.join(self.shutter.timeout_s)
-            self._expose(series, exposure)
+            self._raise_shutter_problem()
+            closing = self._expose(series, exposure)
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever waits for the status
             self._quietly(self.shutter.close_now)
             if not exposure.cancelled.is_set():
                 status.set_exception(error)
                 return
         status.set_finished()
+        if closing is not None:  # while the plan goes on: the next exposure waits for it, and tells if it failed
+            self._shutter_problem = _problem_of(closing, self.shutter.timeout_s + 1.0)
 
-    def _expose(self, series: Series, exposure: Exposure) -> None:
+    def _raise_shutter_problem(self) -> None:
+        """Raise what went wrong when the shutter closed after the exposure before."""
+        problem, self._shutter_problem = self._shutter_problem, None
+        if problem is not None:
+            raise problem
+
+    def _expose(self, series: Series, exposure: Exposure) -> DeviceStatus | None:
+        """Make one exposure; returns the closing of the shutter, which is under way, None when nothing was opened."""
         cancelled = exposure.cancelled.is_set
         if not series.await_frame_under_way(series.plan.exposure_s + self.frame_margin_s, cancelled):
-            return
+            return None
         frame = series.next_frame()
         if not await_presence(self._needed(), cancelled=cancelled):
-            return
+            return None
+        reason = "paused"
         try:
             opening = self.shutter.set("open")
-            self._book(series, exposure, frame, patient=True)  # while the blades move
-            if not finished(opening, cancelled):
-                return
             with Witness(self.ring, self.shutter) as witness:
-                reason = self._trigger_and_wait(series, exposure, witness)
+                self._notes.book(series, exposure, frame, patient=True)  # while the blades move
+                if finished(opening, cancelled):
+                    witness.opened()
+                    reason = self._trigger_and_wait(series, exposure, witness)
         finally:
             # Also after a pause, which may have closed it before this thread opened it.
             await_presence((self.shutter.command, self.shutter.status))
-            closing = self.shutter.set("close")
-        finished(closing, cancelled)
+            closing: DeviceStatus = self.shutter.set("close")
         self._complete(series, exposure, reason)
+        return closing
 
     def _needed(self) -> tuple[Any, ...]:
         """What must answer before an exposure can begin."""
         beam = (self.shutter.command, self.shutter.status, self.ring.current, self.ring.countdown)
         detector = (self.cam.armed, self.cam.special_trigger_button)
-        return (*beam, *detector, *((self.live.point, self.live.last.frame) if self._with_live else ()))
+        return (*beam, *detector, *((self.live.point, self.live.last.frame) if self._notes.told else ()))
 
     def _trigger_and_wait(self, series: Series, exposure: Exposure, witness: Witness) -> str:
         """Write the trigger and wait for the frame; returns what spoilt the exposure."""
         exposure_s = series.plan.exposure_s
         if not witness.fits(exposure_s):
-            return "no time left before the injection"
+            return witness.verdict() or "no time left before the injection"
         with self._lock:
             if exposure.cancelled.is_set():
                 return "paused"
@@ -279,11 +292,12 @@ class Eiger(Device):
         if outcome == "lost":
             return "lost on its way"
         witness.look()
-        if math.isfinite(elapsed := witness.elapsed_s()):
+        spoilt = witness.verdict()
+        if not spoilt and math.isfinite(elapsed := witness.elapsed_s()):  # an injection starts the countdown anew
             series.check_duration(frame, elapsed)
             self._overheads.append(max(0.0, elapsed - exposure_s))
-        spoilt = witness.verdict()
-        if not spoilt and self._with_live and self.live.last.verdict.get(use_monitor=False) == "corrupt":
+        # Its monitor comes before that of the frame's number.
+        if not spoilt and self._notes.told and self.live.last.verdict.get() == "corrupt":
             spoilt = "corrupt"
         return spoilt
 
@@ -303,29 +317,6 @@ class Eiger(Device):
         self.void_reason.put(exposure.void)
         self.valid.put(0 if exposure.void else 1)
 
-    def _book(
-        self,
-        series: Series,
-        exposure: Exposure,
-        frame: int,
-        timeout_s: float = BOOKING_TIMEOUT_S,
-        *,
-        patient: bool = False,
-    ) -> None:
-        """Tell the service the point of a frame; one that nobody gave a point is only worth telling when void."""
-        if not self._with_live or (exposure.point < 0 and not exposure.void):
-            return
-        self.live.book(
-            series=series.number,
-            frame=frame,
-            point=exposure.point,
-            x_um=exposure.x_um,
-            y_um=exposure.y_um,
-            void=bool(exposure.void),
-            timeout_s=timeout_s,
-            patient=patient,
-        )
-
     def _tell_void(
         self, series: Series, exposure: Exposure, timeout_s: float = BOOKING_TIMEOUT_S, *, patient: bool = False
     ) -> None:
@@ -337,9 +328,8 @@ class Eiger(Device):
         with self._lock:
             series.voids.append(void)
             self.voided.waiting.append(void)
-        self._book(series, exposure, frame, timeout_s, patient=patient)
-        if self._with_live and series.expected is not None:
-            self.live.expect(series.expected, timeout_s, patient=patient)
+        self._notes.book(series, exposure, frame, timeout_s, patient=patient)
+        self._notes.expect(series.expected, timeout_s, patient=patient)
 
     # -- pause, resume, end ----------------------------------------------------------------------------------------
 
@@ -355,7 +345,7 @@ class Eiger(Device):
         self._say_pausing(False)
 
     def _say_pausing(self, paused: bool) -> str:
-        return self._quietly(lambda: self.live.pausing(paused, PAUSE_TIMEOUT_S)) if self._with_live else ""
+        return self._quietly(lambda: self._notes.pausing(paused))
 
     def make_safe(self) -> list[str]:
         """Close the shutter, void what runs, disarm; never raises.
@@ -367,10 +357,10 @@ class Eiger(Device):
         """
         series = self._series
         problems = [self._quietly(self.shutter.close_now), self._void_current("aborted")]
-        if series is not None and self._with_live:
-            problems.append(self._quietly(lambda: self._void_orphans(series)))
+        if series is not None:
+            problems.append(self._quietly(lambda: self._notes.void_orphans(series)))
             # Told before the series ends: a frame that the abort drops was never to come.
-            problems.append(self._quietly(lambda: self.live.expect(series.frames_made, PAUSE_TIMEOUT_S)))
+            problems.append(self._quietly(lambda: self._notes.expect(series.frames_made, PAUSE_TIMEOUT_S)))
         unsafe = [
             self._quietly(lambda: disarm(self.cam)),
             self._quietly(lambda: self.shutter.set("close").wait(self.shutter.timeout_s + 1.0)),
@@ -399,13 +389,6 @@ class Eiger(Device):
 
         self._guard = ReturnGuard(signals, act)
 
-    def _void_orphans(self, series: Series) -> None:
-        """Take frames out of the sum that somebody else's triggers made: nobody knows where the stage was."""
-        for frame in series.orphans():
-            self.live.book(
-                series=series.number, frame=frame, point=-1, x_um=0.0, y_um=0.0, void=True, timeout_s=PAUSE_TIMEOUT_S
-            )
-
     def _void_current(self, reason: str) -> str:
         """Void the exposure that is not kept yet, if there is one; returns what did not work."""
         with self._lock:
@@ -425,3 +408,9 @@ class Eiger(Device):
             logger.warning("%s: %s", self.name, error)
             return str(error)
         return ""
+
+
+def _problem_of(status: DeviceStatus, timeout_s: float) -> Exception | None:
+    """Wait for a status that has a deadline of its own; return what went wrong."""
+    problem: Exception | None = status.exception(timeout=timeout_s)
+    return problem

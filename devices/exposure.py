@@ -16,6 +16,7 @@ from ophyd.utils import DisconnectedError
 from devices.severity import INVALID
 from devices.shutter import FastShutter
 from devices.storage_ring import INJECTION_S, PERIOD_S, StorageRing, beam_is_stored, window_is_open
+from devices.waiting import request
 
 COUNTDOWN_JUMP_S = 2.0
 """A countdown that grows by more than this has started over: an injection. Smaller steps are its own rounding."""
@@ -163,11 +164,11 @@ class Witness:
         self._silent = ""
 
     def __enter__(self) -> Self:
-        """Look, and listen from now on."""
+        """Listen from now on, and look at the ring; for the shutter, which may still be opening, it is too early."""
         for signal, hear in self._pairs():
             signal.subscribe(hear, event_type=signal.SUB_VALUE, run=False)
             signal.subscribe(self._hear_silence, event_type=signal.SUB_META, run=False)
-        self.look()
+        self._look_at_ring()
         return self
 
     def __exit__(
@@ -178,26 +179,49 @@ class Witness:
             signal.clear_sub(hear, event_type=signal.SUB_VALUE)
             signal.clear_sub(self._hear_silence, event_type=signal.SUB_META)
 
+    def opened(self) -> None:
+        """Take that the shutter is open: from here on every other word spoils the exposure.
+
+        Its monitor may have come before anybody listened here.
+        """
+        with self._lock:
+            if OPEN not in self._shutter_heard[-1:]:
+                self._shutter_heard.append(OPEN)
+
     def look(self) -> None:
         """Ask the IOCs for the values of this moment, and hear everything that has arrived until then.
 
         An IOC that does not answer spoils the exposure.
         """
-        try:
-            countdown, current, shutter = (signal.get(use_monitor=False) for signal, _ in self._pairs())
-        except (TimeoutError, DisconnectedError) as error:
-            with self._lock:
-                self._silent = self._silent or str(error)
+        request(self._ring.countdown, self._ring.current, self._shutter.status)
+        self._look_at_ring()
+        if (shutter := self._ask(self._shutter.status)) is None:
             return
         done = threading.Event()
         get_cl().get_dispatcher().get_thread_context("monitor")(done.set)
         done.wait(DRAIN_TIMEOUT_S)
+        if shutter != OPEN:
+            with self._lock:
+                self._shutter_heard += [OPEN, str(shutter)]
+
+    def _look_at_ring(self) -> None:
         ring = self._ring
+        request(ring.countdown, ring.current)
+        countdown, current = self._ask(ring.countdown), self._ask(ring.current)
+        if countdown is None or current is None:
+            return
         with self._lock:
             self._looks.append(_meaning(countdown, ring.countdown.alarm_severity))
             self._beam &= beam_is_stored(float(current), ring.current.alarm_severity or 0, ring.current_min_ma)
-            if shutter != OPEN:
-                self._shutter_heard += [OPEN, str(shutter)]
+
+    def _ask(self, signal: Any) -> Any:
+        """Ask for a value of this moment; None when its IOC does not answer."""
+        try:
+            return signal.get(use_monitor=False)
+        except (TimeoutError, DisconnectedError) as error:
+            with self._lock:
+                self._silent = self._silent or f"{signal.pvname} ({error})"
+            return None
 
     def fits(self, exposure_s: float) -> bool:
         """Whether the last look says that an exposure can be made now."""

@@ -74,11 +74,16 @@ class ReturnGuard:
     def __init__(self, signals: tuple[Any, ...], act: Callable[[], object]) -> None:
         self._signals, self._act = signals, act
         self._dismissed = threading.Event()
-        threading.Thread(target=self._watch, daemon=True, name="return guard").start()
+        self._thread = threading.Thread(target=self._watch, daemon=True, name="return guard")
+        self._thread.start()
 
     def dismiss(self) -> None:
         """Do nothing any more."""
         self._dismissed.set()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until it has acted or given up."""
+        self._thread.join(timeout_s)
 
     def _watch(self) -> None:
         try:

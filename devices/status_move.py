@@ -53,13 +53,22 @@ class StatusMove(DeviceStatus):
         self._timer.daemon = True
         write()
         self._timer.start()
-        # Subscribed after the write: a status that shows the target already is the end of the move.
+        # Subscribed after the write: a status that shows the target already is the end of the move. Its IOC is asked
+        # only then; any other last value will be followed by a monitor.
         readback.subscribe(self._changed, event_type=readback.SUB_VALUE, run=False)
-        self._look()
+        if self._last_heard() in (target, *bad):
+            self._look()
 
     def quit(self) -> None:
         """End quietly: somebody else has taken over (a pause)."""
         self._end(None)
+
+    def _last_heard(self) -> Any:
+        """Give the value of the last monitor, None when the status does not answer."""
+        try:
+            return self._readback.get()
+        except (TimeoutError, DisconnectedError):
+            return None
 
     def _look(self) -> None:
         """Ask once; a status that does not answer may still come back in time."""

@@ -1,4 +1,4 @@
-"""What befalls beam, shutter, ring PVs and detector in the middle of exposures, at exact moments of the simulated clock.
+"""What befalls beam, shutter, ring PVs and detector in the middle of exposures, at exact simulated moments.
 
 A test that upsets an exposure from outside must hope that its own clock hits the exposure. These moments belong to the
 exposure instead: however late this process is woken, state and monitors are those of the planned moment, since nobody

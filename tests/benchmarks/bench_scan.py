@@ -8,9 +8,9 @@ One run, in real time (speed 1), with the same motors on the same simulated IOCs
 - `ensemble_scan`: armed once, one software trigger a point, completion by the frame's arrival at the live service;
 - `SingleTrigger`: ophyd's, armed anew for every point, within the same grid_scan.
 
-Time a point is from one event to the next. Taken off are the exposure, the motion (distance over the controller's speed,
-and its settling), and, for the scan with triggers, the time from writing the trigger to the begin of the exposure as the
-simulated detector has it: its driver looks for triggers every 0.1 s. The last line is JSON.
+Time a point is from one event to the next. Taken off are the exposure, the motion (distance over the controller's
+speed, and its settling), and, for the scan with triggers, the time from writing the trigger to the begin of the
+exposure as the simulated detector has it: its driver looks for triggers every 0.1 s. The last line is JSON.
 """
 
 import argparse
@@ -18,9 +18,10 @@ import json
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Self
 
 from bluesky import plans as bp
 from ophyd import Component, EpicsSignalRO
@@ -60,7 +61,7 @@ def event_times(rig: Rig, plan: Any) -> list[float]:
     return times
 
 
-def clock_offset(rig: Rig) -> float:
+def clock_offset() -> float:
     """Monotonic time at which the simulated clock (speed 1) stood at 0; the quickest of ten answers."""
     clock = EpicsSignalRO("25A:SIM:Time", name="clock")
     clock.wait_for_connection(timeout=10)
@@ -78,8 +79,54 @@ def lost(times: list[float], taken_off: list[float]) -> list[float]:
     return [late - early - off for early, late, off in zip(times, times[1:], taken_off, strict=False)]
 
 
-def ensemble(rig: Rig, columns: int, rows: int, exposure_s: float) -> tuple[list[float], list[float]]:
-    """Return seconds lost a point, and the polls of the driver that were taken off."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ours:
+    """Seconds a point of our scan.
+
+    Attributes
+    ----------
+    lost
+        Beyond exposure, motion and the driver's poll.
+    poll
+        From writing the trigger to the begin of the exposure.
+    opening
+        The shutter's blades, from Opening to Open.
+    arrival
+        From the end of the exposure until this process knows that the live service has judged the frame: drawing it,
+        packing it, the stream, decoding, scoring, and the service's PVs.
+    """
+
+    lost: list[float]
+    poll: list[float]
+    opening: list[float]
+    arrival: list[float]
+
+
+class Ear:
+    """Moments at which a signal told a value."""
+
+    def __init__(self, signal: Any) -> None:
+        self._signal = signal
+        self.heard: list[tuple[Any, float]] = []
+
+    def __enter__(self) -> Self:
+        self._signal.subscribe(self._hear, run=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._signal.clear_sub(self._hear)
+
+    def _hear(self, *, value: Any, **_: object) -> None:
+        self.heard.append((value, time.monotonic()))
+
+    def moments(self, *values: Any) -> list[float]:
+        """When one of these values was told."""
+        return [moment for value, moment in self.heard if value in values]
+
+
+def ensemble(rig: Rig, columns: int, rows: int, exposure_s: float) -> Ours:
+    """Run our scan once."""
+    points = columns * rows
     button = rig.detector.cam.special_trigger_button
     written: list[float] = []
     put = button.put
@@ -90,25 +137,25 @@ def ensemble(rig: Rig, columns: int, rows: int, exposure_s: float) -> tuple[list
 
     button.put = noted
     try:
-        plan = rig.session["ensemble_scan"](
-            [rig.detector, rig.live],
-            rig.stage,
-            0,
-            STEP_UM * (columns - 1),
-            0,
-            STEP_UM * (rows - 1),
-            STEP_UM,
-            exposure_s,
-        )
-        times = event_times(rig, plan)
+        place = (0, STEP_UM * (columns - 1), 0, STEP_UM * (rows - 1), STEP_UM)
+        with Ear(rig.live.last.frame) as frames, Ear(rig.shutter.status) as blades:
+            plan = rig.session["ensemble_scan"]([rig.detector, rig.live], rig.stage, *place, exposure_s)
+            times = event_times(rig, plan)
     finally:
         del button.put
-    zero = clock_offset(rig)
+    zero = clock_offset()
     rig.books()  # the truth is there when the service has seen the end
     starts = read_books(rig.folder / "truth", int(rig.detector.series.get()))["start_s"]
-    polls = [zero + begun - asked for begun, asked in zip(starts, written, strict=True)]
-    assert len(times) == columns * rows == len(polls), "an exposure was void: run it again"
-    return lost(times, [exposure_s + MOTION_S + poll for poll in polls[1:]]), polls[1:]
+    begun = [zero + start for start in starts]
+    assert len(times) == points == len(begun), "an exposure was void: run it again"
+    poll = [start - asked for start, asked in zip(begun, written, strict=True)]
+    seen = frames.moments(*range(points))
+    return Ours(
+        lost=lost(times, [exposure_s + MOTION_S + one for one in poll[1:]]),
+        poll=poll,
+        opening=[late - early for early, late in zip(blades.moments("Opening"), blades.moments("Open"), strict=False)],
+        arrival=[moment - start - exposure_s for start, moment in zip(begun, seen, strict=True)],
+    )
 
 
 def grid(rig: Rig, detectors: list[Any], columns: int, rows: int) -> list[float]:
@@ -138,7 +185,7 @@ def measure(columns: int, rows: int, exposure_s: float) -> dict[str, Any]:
         grid(rig, [], 3, 1)  # whatever is slow the first time
         ensemble(rig, 2, 1, 0.2)
         before = lost(grid(rig, [], columns, rows), [MOTION_S] * columns * rows)
-        ours, polls = ensemble(rig, columns, rows, exposure_s)
+        ours = ensemble(rig, columns, rows, exposure_s)
         after = lost(grid(rig, [], columns, rows), [MOTION_S] * columns * rows)
         single = arm_per_point(rig, columns, rows, exposure_s)
     return {
@@ -146,10 +193,12 @@ def measure(columns: int, rows: int, exposure_s: float) -> dict[str, Any]:
         "exposure_s": exposure_s,
         "motion_ms": round(1e3 * MOTION_S, 1),
         "grid_scan_ms": in_ms(before + after),
-        "ensemble_scan_ms": in_ms(ours),
-        "driver_poll_ms": in_ms(polls),
+        "ensemble_scan_ms": in_ms(ours.lost),
+        "shutter_opening_ms": in_ms(ours.opening),
+        "frame_arrival_ms": in_ms(ours.arrival),
+        "driver_poll_ms": in_ms(ours.poll),
         "single_trigger_ms": in_ms(single),
-        "ratio": round(median(ours) / median(before + after), 2),
+        "ratio": round(median(ours.lost) / median(before + after), 2),
     }
 
 
@@ -174,7 +223,9 @@ def main() -> int:
     for name, words in (
         ("grid_scan_ms", "bluesky grid_scan(snake_axes=True), no camera"),
         ("ensemble_scan_ms", "ensemble_scan, the driver's poll taken off"),
-        ("driver_poll_ms", "  the driver's poll for a trigger, every 0.1 s"),
+        ("shutter_opening_ms", "  of it: the blades of the shutter open"),
+        ("frame_arrival_ms", "  of it: end of the exposure to frame judged"),
+        ("driver_poll_ms", "taken off: the driver looks for triggers every 0.1 s"),
         ("single_trigger_ms", "ophyd SingleTrigger, armed for every point"),
     ):
         print(f"{words:<52}{found[name]['median']:>9}{found[name]['p10']:>8}{found[name]['p90']:>8}")

@@ -5,11 +5,12 @@ import epics
 import pytest
 from ophyd import do_not_wait_for_lazy_connection
 from ophyd.sim import make_fake_device
+from ophyd.status import DeviceStatus
 
 from devices import eiger, eiger_arm
 from devices.beamline import CAMERA_SIGNALS, NAMES, build_beamline
 from devices.eiger_cam import EigerCam
-from devices.errors import DetectorError, FrameTimeoutError, NotConnectedError
+from devices.errors import DetectorError, FrameTimeoutError, NotConnectedError, ShutterError
 from devices.exposure import SeriesPlan
 
 CONNECT_S = 20.0
@@ -182,6 +183,33 @@ def test_without_the_live_service_the_detectors_files_complete_the_exposures(
     series = int(detector.series.get())
     files = sorted(path.name for path in xedm_beamline.files.glob(f"series_{series}_data_*.h5"))
     assert files == [f"series_{series}_data_{n + 1:06d}.h5" for n in range(len(taken))]
+
+
+def test_a_shutter_that_did_not_close_is_told_by_the_next_exposure(beamline, monkeypatch):
+    monkeypatch.setattr(eiger, "LIVE_TIMEOUT_S", 0.1)
+    detector = beamline.detector
+    detector.prepare(SeriesPlan(exposure_s=5.0, points=20))
+    detector.stage()
+    move = detector.shutter.set
+
+    def stuck(word):
+        status = move(word)
+        if word == "open":
+            return status
+        failed = DeviceStatus(detector.shutter)
+        failed.set_exception(ShutterError("shutter must become Closed within 5 s, got Open"))
+        return failed
+
+    try:
+        monkeypatch.setattr(detector.shutter, "set", stuck)
+        expose(beamline, 0)
+        monkeypatch.setattr(detector.shutter, "set", move)
+        with pytest.raises(ShutterError, match="must become Closed within 5 s, got Open"):
+            expose(beamline, 1)
+        assert expose(beamline, 1)[1] == 1
+    finally:
+        detector.unstage()
+    assert detector.shutter.is_closed
 
 
 def test_a_frame_that_no_file_counts_is_named(beamline, monkeypatch):

@@ -81,6 +81,19 @@ def test_a_flicker_of_the_shutter_spoils(scene):
     assert witness.verdict() == "shutter not open"
 
 
+@pytest.mark.parametrize("heard_before", [(), ("Opening",), ("Opening", "Open")])
+def test_a_flicker_spoils_whatever_was_heard_of_the_way_to_open(scene, heard_before):
+    ring, shutter = scene
+    with Witness(ring, shutter) as witness:
+        for word in heard_before:
+            shutter.status.sim_put(word)
+        witness.opened()
+        for word in ("Closing", "Closed", "Opening", "Open"):
+            shutter.status.sim_put(word)
+        witness.look()
+    assert witness.verdict() == "shutter not open"
+
+
 def test_news_from_the_way_to_open_do_not_spoil(scene):
     ring, shutter = scene
     with Witness(ring, shutter) as witness:

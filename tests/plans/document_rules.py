@@ -1,4 +1,4 @@
-"""Are the documents of a run what every consumer of them may rely on? event-model's schemas, and the rules beside them."""
+"""Are the documents of a run what consumers may rely on? event-model's schemas, and the rules beside them."""
 
 from collections import Counter
 from typing import Any

@@ -15,7 +15,7 @@ from typing import Any
 
 from bluesky.preprocessors import plan_mutator
 from bluesky.utils import Msg, single_gen
-from rig import EXPOSURE_S, LONG_S, PATIENCE_S, Rig, running, tell
+from rig import EXPOSURE_S, LONG_S, NO_INJECTIONS, PATIENCE_S, Rig, running, tell
 
 WAYS = ("pause", "request", "suspend")
 """A message of the plan; a request from another thread, as Ctrl-C is; a suspender that trips."""
@@ -79,7 +79,13 @@ def aborts(rig: Rig, times: str = "2") -> Iterator[dict[str, Any]]:
         yield {"aborted": False} | rig.run(rig.plan(2, 1))
 
 
-def service_returns(rig: Rig) -> Iterator[dict[str, Any]]:
+def many(rig: Rig, size: str = "8x4") -> Iterator[dict[str, Any]]:
+    """Scan so many columns and rows, with injections by the clock and every fifth exposure upset."""
+    columns, _, rows = size.partition("x")
+    yield rig.run(rig.plan(int(columns), int(rows), max_repeats=100))
+
+
+def service_returns(rig: Rig, times: str = "1") -> Iterator[dict[str, Any]]:
     """Kill the live service in the middle of an exposure, and start it again.
 
     What it had seen and not kept comes from the detector's files when the series ends.
@@ -90,41 +96,46 @@ def service_returns(rig: Rig) -> Iterator[dict[str, Any]]:
         time.sleep(BACK_AFTER_S)
         rig.revive_live()
 
-    rig.at_point[1] = rig.during(kill_and_revive)
-    yield rig.run(rig.plan(3, 1, exposure=LONG_S))
+    for _ in range(int(times)):
+        rig.at_point[1] = rig.during(kill_and_revive)
+        yield rig.run(rig.plan(3, 1, exposure=LONG_S))
 
 
-def iocs_return(rig: Rig) -> Iterator[dict[str, Any]]:
+def iocs_return(rig: Rig, times: str = "1") -> Iterator[dict[str, Any]]:
     """Have all IOCs hang up for a while in the middle of an exposure."""
-    rig.at_point[1] = rig.upset("iocs 200")
-    yield rig.run(rig.plan(2, 2, exposure=EXPOSURE_S))
+    for _ in range(int(times)):
+        rig.at_point[1] = rig.upset("iocs 200")
+        yield rig.run(rig.plan(2, 2, exposure=EXPOSURE_S))
 
 
-def sim_killed(rig: Rig) -> Iterator[dict[str, Any]]:
+def sim_killed(rig: Rig, times: str = "1") -> Iterator[dict[str, Any]]:
     """Kill the simulated beamline in the middle of an exposure, start it again on its ports, and scan again."""
-    back = threading.Event()
-    revived: list[float] = []
+    for _ in range(int(times)):
+        back = threading.Event()
+        revived: list[float] = []
 
-    def kill_and_revive() -> None:
-        rig.kill_sim()
-        rig.revive_sim()
-        revived.append(time.monotonic())
-        back.set()
+        def kill_and_revive(back: threading.Event = back, revived: list[float] = revived) -> None:
+            rig.kill_sim()
+            rig.revive_sim()
+            revived.append(time.monotonic())
+            back.set()
 
-    rig.at_point[1] = rig.during(kill_and_revive)
-    facts = rig.run(rig.plan(2, 2, exposure=LONG_S), books=False)
-    assert back.wait(PATIENCE_S)
-    yield facts | {"after_return_s": facts["ended"] - revived[0]}
-    yield rig.run(rig.plan(2, 1))
+        rig.at_point[1] = rig.during(kill_and_revive)
+        facts = rig.run(rig.plan(2, 2, exposure=LONG_S), books=False)
+        assert back.wait(PATIENCE_S)
+        yield facts | {"after_return_s": facts["ended"] - revived[0]}
+        yield rig.run(rig.plan(2, 1))
 
 
-SCENARIOS = {one.__name__: one for one in (messages, aborts, service_returns, iocs_return, sim_killed)}
+SCENARIOS = {one.__name__: one for one in (messages, aborts, many, service_returns, iocs_return, sim_killed)}
 
 
 def main() -> None:
     """Run the scenarios named on the command line."""
     folder, *words = sys.argv[1:]
-    with running(Path(folder), faults=(UPSETS,), truth=True, files=True) as rig:
+    by_the_clock = any(word.partition(":")[0] == "many" for word in words)
+    options = () if by_the_clock else NO_INJECTIONS
+    with running(Path(folder), faults=(UPSETS,), options=options, truth=True, files=True) as rig:
         for word in words:
             name, _, argument = word.partition(":")
             tell(name, SCENARIOS[name](rig, *([argument] if argument else [])))

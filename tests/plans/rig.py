@@ -1,4 +1,4 @@
-"""A session on a simulated beamline with a live service, and what a scenario needs to disturb it and to look into it."""
+"""A session on a simulated beamline with a live service, and what a scenario needs to disturb and to look into it."""
 
 import itertools
 import json
@@ -24,6 +24,9 @@ EXPOSURE_S = 10.0
 LONG_S = 100.0
 """An exposure of a second: time for a person to do something in the middle of it, even on a busy machine."""
 PATIENCE_S = 60.0
+NO_INJECTIONS = ("--first-injection", "1e9")
+ENDED = ("complete", "incomplete", "failed", "idle")
+"""A series without a frame leaves the service idle."""
 SETTINGS = ("reconstruction.enabled=false", "stream.drain_s=0.2", "screening.settle_frames=1")
 
 
@@ -180,7 +183,7 @@ class Rig:
     def books(self) -> dict[str, Any]:
         """Wait until the service has closed the series; give its counts and the ledger of the result file."""
         deadline = time.monotonic() + PATIENCE_S
-        while (state := self.live.state.get(use_monitor=False)) not in ("complete", "incomplete", "failed"):
+        while (state := self.live.state.get(use_monitor=False)) not in ENDED:
             if time.monotonic() > deadline:
                 return {"state": state, "counts": {}, "ledger": [], "result": ""}
             time.sleep(0.02)
@@ -215,7 +218,7 @@ def running(
     *,
     speed: float = SPEED,
     faults: tuple[str, ...] = (),
-    options: tuple[str, ...] = ("--first-injection", "1e9"),
+    options: tuple[str, ...] = NO_INJECTIONS,
     settings: tuple[str, ...] = (),
     truth: bool = False,
     files: bool = False,

@@ -5,8 +5,8 @@ Run as a program, because the client library of Channel Access reads its environ
     python scan_scenarios.py FOLDER SCENARIO ...
 
 It prints one JSON object a scenario: what was seen at the disturbance, the documents in short, the service's books and
-the ledger of the result file. Each disturbance waits for the exposure it is meant for, or is made by the simulation at a
-moment of that exposure: none depends on how fast this machine is.
+the ledger of the result file. Each disturbance waits for the exposure it is meant for, or is made by the simulation at
+a moment of that exposure: none depends on how fast this machine is.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""What a run must be: one valid exposure a point, the same in documents and ledger, and nothing in the sum that the truth forbids."""
+"""What a run must be: one valid exposure a point, the same in documents and ledger; and a sum that the truth allows."""
 
 from pathlib import Path
 from typing import Any
@@ -48,12 +48,8 @@ def check_safe(facts: Facts) -> None:
 
 def contaminated(facts: Facts, truth: Path) -> list[tuple[int, str]]:
     """Return the frames in a sum that the truth calls gated, with their verdicts; there must be none."""
-    labels = {entry["frame"]: entry["label"] for entry in read_books(truth, facts["series"])["frames"]}
-    return [
-        (frame, verdict)
-        for frame, verdict, *_ in facts["ledger"]
-        if verdict != "gated" and labels.get(frame) == "gated"
-    ]
+    spoilt = {entry["frame"] for entry in read_books(truth, facts["series"])["frames"] if entry["label"] == "gated"}
+    return [(frame, verdict) for frame, verdict, *_ in facts["ledger"] if verdict != "gated" and frame in spoilt]
 
 
 def upset_frames(facts: Facts, truth: Path) -> int:

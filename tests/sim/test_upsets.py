@@ -48,7 +48,7 @@ class Scene:
             await asyncio.sleep(0)
             time.sleep(self.stall_s)  # noqa: ASYNC251 - the machine stalls
         await self.beamline.clock.until(start + seconds)
-        while self.upsets._tasks:
+        while self.upsets._tasks:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.001)
         return self.beamline.conditions(start, start + seconds)
 
@@ -121,7 +121,7 @@ def test_a_shutter_that_was_commanded_meanwhile_stays_closed():
         scene = Scene()
         scene.upsets.ask("flicker 3")
         exposing = asyncio.create_task(scene.expose())
-        while "Closed" not in scene.told:
+        while "Closed" not in scene.told:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0.001)
         scene.beamline.shutter.command(to_open=True)
         await scene.beamline.clock.sleep(0.1)
