@@ -7,7 +7,7 @@ from ophyd import do_not_wait_for_lazy_connection
 from ophyd.sim import make_fake_device
 from ophyd.status import DeviceStatus
 
-from devices import eiger, eiger_arm
+from devices import eiger, eiger_arm, waiting
 from devices.beamline import CAMERA_SIGNALS, NAMES, build_beamline
 from devices.eiger_cam import EigerCam
 from devices.errors import DetectorError, FrameTimeoutError, NotConnectedError, ShutterError
@@ -138,6 +138,8 @@ def test_a_beamline_that_is_not_there_is_told_in_a_sentence(xedm_beamline):
 
 def test_a_live_service_that_is_connected_elsewhere_leaves_the_detector_disarmed(beamline, monkeypatch):
     monkeypatch.setattr(eiger_arm, "HEADER_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(eiger, "PAUSE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(waiting, "FIRST_VALUE_TIMEOUT_S", 0.2)
     detector = beamline.detector
     monkeypatch.setattr(detector.live, "is_there", lambda _: True)
     with pytest.raises(DetectorError, match=r"header of series \d+ must reach the live service within 0.5 s"):
