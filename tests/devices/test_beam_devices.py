@@ -181,6 +181,8 @@ def test_a_transmission_that_means_nothing_is_none(optics, achieved):
     foils.achieved.sim_put(achieved)
     with pytest.raises(InterlockError, match="before stop leaves, got"):
         stop.check_command(0)
+    with pytest.raises(InterlockError, match="before stop leaves, got"):
+        stop.set("out")
 
 
 def test_an_invalid_record_of_the_attenuator_is_no_attenuation(optics):
