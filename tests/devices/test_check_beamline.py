@@ -76,6 +76,13 @@ def test_on_a_beamline_that_is_well_only_the_missing_service_is_found(names, bea
     assert set(clocks) <= {"ok", "note"}
 
 
+def test_what_a_scan_writes_is_known(warm):
+    written = warm.written()
+    assert {"25A:PIEZO:X.VAL", "25A:FS:Cmd", "25A:BS:Cmd", "25A:ATT:Transmission", "NOWHERE:Point"} <= written
+    assert {"25A:EIG1M:cam1:Trigger", "25A:EIG1M:cam1:Acquire", "25A:EIG1M:cam1:NumTriggers"} <= written
+    assert not {pv for pv in written if pv.endswith(("_RBV", ".RBV", "SequenceId", "Armed", ".EGU", "Chi2RatioMax"))}
+
+
 def test_one_wrong_name_is_found_with_its_device(warm):
     findings = bad(look(shutter_status="25A:FS:Status", live_prefix="NOWHERE:"))
     (found,) = [finding for finding in findings if finding.area != "live"]
