@@ -34,8 +34,8 @@ def check(
 ) -> None:
     """See whether everything a scan needs can be reached, how quickly, and what to do where it cannot.
 
-    Looks at every PV, the stream, the detector's API, the output folder, clocks and ports. It only reads: nothing on
-    the beamline is moved or written, and no frame is taken.
+    Looks at every PV, the stream, the detector's API, the output folder, clocks and ports.
+    It only reads: nothing on the beamline is moved or written, and no frame is taken.
 
     Example: xedm check --config beamline.toml
     """
