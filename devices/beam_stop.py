@@ -91,6 +91,12 @@ class BeamStop(TwoStates):
         """
         return super().set(value)
 
+    def command_now(self, word: str) -> None:
+        """Write a command without waiting, if the attenuator lets it."""
+        # The signal asks again as it writes; this covers a device whose signals are stand-ins.
+        self.check_command(self._values[word])
+        super().command_now(word)
+
     def check_command(self, value: Any) -> None:
         """Refuse a command that would let the stop leave without attenuation.
 

@@ -7,10 +7,14 @@ from functools import partial
 from typing import Any
 
 from service.check import Finding
+from service.check_pvs import text_of
 from service.config import Beamline as Names
 
 STATES_OF_DETECTOR = {6: "Error", 9: "Disconnected"}
 SPMG_GO = 3
+STREAMS = {9999: "Stream", 31001: "Stream2"}
+OPTIONAL_S = 0.5
+"""For a record that only some releases have, of an IOC that has just answered."""
 
 
 def check_beamline(beamline: Any, names: Names, connected: Callable[[Any], bool]) -> Iterator[Finding]:
@@ -132,6 +136,37 @@ def _driver(eiger: Any) -> Iterator[Finding]:
     else:
         yield Finding(
             area=eiger.name, what=what, said=f"ADEiger {version}" if found else f"ADEiger, version {version!r}"
+        )
+
+
+def stream_version(eiger: Any, address: str | None) -> Iterator[Finding]:
+    """Whether an EIGER2 speaks the stream that is served at the port asked for; an EIGER1 has no choice.
+
+    Parameters
+    ----------
+    eiger : devices.eiger.Eiger
+    address : str or None
+        Of the stream.
+
+    Yields
+    ------
+    Finding
+    """
+    port = int(address.rpartition(":")[2]) if address and address.startswith("tcp://") else 0
+    pv = f"{eiger.cam.prefix}StreamVersion_RBV"
+    speaks = text_of(pv, OPTIONAL_S)
+    if speaks is None or port not in STREAMS:
+        return
+    asked = STREAMS[port]
+    if speaks == asked:
+        yield Finding(area=eiger.name, what=pv, said=f"speaks {speaks}, as port {port} does")
+    else:
+        yield Finding(
+            area=eiger.name,
+            what=pv,
+            state="wrong",
+            said=f"speaks {speaks}, and stream.connect asks port {port}, where {asked} is served",
+            do=f"set StreamVersion to {asked}, or the other port in stream.connect",
         )
 
 

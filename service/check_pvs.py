@@ -209,6 +209,15 @@ def may_write(pv: str) -> bool:
     return bool(_pv(pv).write_access)
 
 
+def text_of(pv: str, timeout_s: float) -> str | None:
+    """Value of a PV as text, None when it does not answer in time."""
+    channel = _pv(pv)
+    if not channel.wait_for_connection(timeout=timeout_s):
+        return None
+    text = channel.get(as_string=True)
+    return None if text is None else str(text)
+
+
 def host_of(pv: str) -> str:
     """Computer and port that serve a PV."""
     return str(_pv(pv).host)

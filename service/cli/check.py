@@ -34,8 +34,8 @@ def check(
 ) -> None:
     """See whether everything a scan needs can be reached, how quickly, and what to do where it cannot.
 
-    Looks at every PV, the stream, the detector's API, the output folder, clocks and ports. It only reads: nothing on
-    the beamline is moved or written, and no frame is taken.
+    Looks at every PV, the stream, the detector's API, the output folder, clocks and ports.
+    It only reads: nothing on the beamline is moved or written, and no frame is taken.
 
     Example: xedm check --config beamline.toml
     """
@@ -100,7 +100,7 @@ def look(settings: "Settings", timeout_s: float) -> Iterator[Finding]:
 def look_at_pvs(settings: "Settings", timeout_s: float) -> Any:
     """Look at the PVs, what they say, and the clocks of those who serve them; returns whether the service answers."""
     from devices.beamline import build_beamline
-    from service.check_beamline import check_beamline
+    from service.check_beamline import check_beamline, stream_version
     from service.check_pvs import check_answers, check_clocks, connect
     from service.session import beamline_names, send_logs_to
 
@@ -111,6 +111,8 @@ def look_at_pvs(settings: "Settings", timeout_s: float) -> Any:
     took = connect(signals, begun, timeout_s)
     yield from check_answers(signals, took, beamline.written(), timeout_s)
     yield from check_beamline(beamline, settings.beamline, lambda signal: signal in took)
+    if beamline.detector.cam.armed in took:
+        yield from stream_version(beamline.detector, settings.stream.connect)
     yield from check_clocks(signals, took, beamline.ring.countdown)
     return beamline.live.state in took
 

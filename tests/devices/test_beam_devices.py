@@ -5,11 +5,11 @@ import math
 import epics
 import pytest
 from ophyd.sim import make_fake_device
-from ophyd.utils import DisconnectedError
+from ophyd.utils import DisconnectedError, ReadOnlyError
 
 from devices.attenuator import Attenuator
 from devices.beam_stop import BeamStop
-from devices.errors import BeamStopError, InterlockError, ShutterError
+from devices.errors import AttenuatorError, BeamStopError, InterlockError, ShutterError
 from devices.severity import INVALID
 from devices.shutter import FastShutter
 from devices.two_states import TwoStates
@@ -181,6 +181,8 @@ def test_a_transmission_that_means_nothing_is_none(optics, achieved):
     foils.achieved.sim_put(achieved)
     with pytest.raises(InterlockError, match="before stop leaves, got"):
         stop.check_command(0)
+    with pytest.raises(InterlockError, match="before stop leaves, got"):
+        stop.set("out")
 
 
 def test_an_invalid_record_of_the_attenuator_is_no_attenuation(optics):
@@ -198,6 +200,17 @@ def test_an_attenuator_that_does_not_answer_holds_the_stop(optics, monkeypatch):
     monkeypatch.setattr(foils.achieved, "get", _no_answer)
     with pytest.raises(InterlockError, match="got no transmission that means anything with foils that move"):
         stop.check_command(0)
+
+
+def test_an_attenuator_that_may_not_be_written_ends_its_move_with_a_name(optics, monkeypatch):
+    _, foils = optics
+
+    def refuse(*_, **__):
+        raise ReadOnlyError("No write access to underlying EPICS PV")
+
+    monkeypatch.setattr(foils.wanted, "put", refuse)
+    with pytest.raises(AttenuatorError, match=r"foils must take a transmission of 0.1, got No write access"):
+        foils.set(0.1).wait(5)
 
 
 @pytest.mark.parametrize("word", ["Out", "Unknown", "Moving", "Fault"])

@@ -7,7 +7,7 @@ import epics
 import pytest
 
 from devices.beamline import build_beamline
-from service.check_beamline import detector, interlock, ring, stage_axis, two_states
+from service.check_beamline import detector, interlock, ring, stage_axis, stream_version, two_states
 from service.check_pvs import check_clocks
 from service.cli.check import look_at_pvs
 from service.config import Beamline, Settings
@@ -74,6 +74,13 @@ def test_on_a_beamline_that_is_well_only_the_missing_service_is_found(names, bea
     clocks = [finding.state for finding in findings if finding.area == "clock"]
     assert clocks
     assert set(clocks) <= {"ok", "note"}
+
+
+def test_what_a_scan_writes_is_known(warm):
+    written = warm.written()
+    assert {"25A:PIEZO:X.VAL", "25A:FS:Cmd", "25A:BS:Cmd", "25A:ATT:Transmission", "NOWHERE:Point"} <= written
+    assert {"25A:EIG1M:cam1:Trigger", "25A:EIG1M:cam1:Acquire", "25A:EIG1M:cam1:NumTriggers"} <= written
+    assert not {pv for pv in written if pv.endswith(("_RBV", ".RBV", "SequenceId", "Armed", ".EGU", "Chi2RatioMax"))}
 
 
 def test_one_wrong_name_is_found_with_its_device(warm):
@@ -191,6 +198,15 @@ def test_an_older_driver_is_told_what_it_lacks(c_ioc):
     notes = {finding.what for finding in findings if finding.state == "note"}
     assert "C25A:EIG4M:cam1:BitDepthImage_RBV" in notes
     assert "ADEiger 2.7" in {finding.said for finding in findings}
+
+
+@pytest.mark.parametrize(
+    ("model", "port", "states"),
+    [("EIG16M", 9999, ["ok"]), ("EIG16M", 31001, ["wrong"]), ("EIG1M", 31001, []), ("EIG16M", 5000, [])],
+)
+def test_an_eiger2_that_speaks_another_stream_than_the_port_serves_is_found(c_ioc, model, port, states):
+    eiger = SimpleNamespace(name="eiger", cam=SimpleNamespace(prefix=f"{c_ioc.prefix}{model}:cam1:"))
+    assert [found.state for found in stream_version(eiger, f"tcp://10.0.0.5:{port}")] == states
 
 
 @pytest.mark.parametrize(("version", "state"), [("3.1", "wrong"), ("3.1.0", "wrong"), ("3.2.0", "ok"), ("2.7", "ok")])

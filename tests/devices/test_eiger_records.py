@@ -1,12 +1,13 @@
 # ruff: noqa: ARG001 - the running simulation is all that is wanted of its fixture
 """The Eiger's records on the simulated IOC and on a C IOC, in the releases there are; what is refused is named."""
 
+import epics
 import pytest
 from ophyd import do_not_wait_for_lazy_connection
 from ophyd.sim import make_fake_device
 from ophyd.status import DeviceStatus
 
-from devices import eiger, eiger_arm
+from devices import eiger, eiger_arm, waiting
 from devices.beamline import CAMERA_SIGNALS, NAMES, build_beamline
 from devices.eiger_cam import EigerCam
 from devices.errors import DetectorError, FrameTimeoutError, NotConnectedError, ShutterError
@@ -68,6 +69,27 @@ def test_a_scan_sets_the_detector_up_whatever_the_order_of_the_states(connected)
     eiger_arm.configure(connected, plan, "none", "all")
 
 
+@pytest.mark.parametrize(
+    ("record", "kind"),
+    [
+        ("TriggerMode", "mbbo"),
+        ("TriggerMode_RBV", "mbbi"),
+        ("NumTriggers", "longout"),
+        ("NumTriggers_RBV", "longin"),
+        ("AcquireTime", "ao"),
+        ("AcquireTime_RBV", "ai"),
+        ("ManualTrigger", "bo"),
+        ("Trigger", "ao"),
+        ("Armed", "bi"),
+        ("SequenceId", "longin"),
+        ("DetectorState_RBV", "mbbi"),
+        ("StatusMessage_RBV", "waveform"),
+    ],
+)
+def test_both_servers_have_the_kinds_of_records_that_adeiger_has(connected, record, kind):
+    assert epics.caget(f"{connected.prefix}{record}.RTYP", timeout=5) == kind
+
+
 def test_a_clamped_setting_is_named(connected):
     with pytest.raises(DetectorError, match=rf"{connected.prefix}NumTriggers must become -5 within 0.5 s, got 1;"):
         connected.write(connected.num_triggers, -5, timeout_s=0.5)
@@ -116,6 +138,8 @@ def test_a_beamline_that_is_not_there_is_told_in_a_sentence(xedm_beamline):
 
 def test_a_live_service_that_is_connected_elsewhere_leaves_the_detector_disarmed(beamline, monkeypatch):
     monkeypatch.setattr(eiger_arm, "HEADER_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(eiger, "PAUSE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(waiting, "FIRST_VALUE_TIMEOUT_S", 0.2)
     detector = beamline.detector
     monkeypatch.setattr(detector.live, "is_there", lambda _: True)
     with pytest.raises(DetectorError, match=r"header of series \d+ must reach the live service within 0.5 s"):

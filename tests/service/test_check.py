@@ -19,6 +19,7 @@ from service.check_disk import check_output
 from service.check_network import check_detector_api, check_page, check_pv_port, check_stream
 from service.cli.check import gathered
 from service.config import Settings
+from service.processes import start_live, start_sim
 
 TIMEOUT_S = 2.0
 
@@ -284,3 +285,23 @@ def test_a_wrong_configuration_ends_with_3_and_a_wrong_option_with_2(tmp_path):
     done = run_check(tmp_path, "--config", "b.toml")
     assert (done.returncode, "did you mean 'beamline.stage_x'" in done.stderr) == (3, True)
     assert run_check(tmp_path, "--timeout", "0").returncode == 2
+
+
+@pytest.mark.slow
+def test_with_everything_there_the_command_says_that_all_is_well(tmp_path):
+    port = free_port()
+    beamline = start_sim(tmp_path / "sim", speed=100.0)
+    try:
+        live = start_live(tmp_path / "live", stream=beamline.ready["stream"], http=port)
+        try:
+            servers = " ".join(f"127.0.0.1:{each.ready['ca_server_port']}" for each in (beamline, live))
+            options = ["--stream", beamline.ready["stream"], "--set", f"http.port={port}", "--timeout", "20"]
+            done = run_check(tmp_path, *options, EPICS_CA_ADDR_LIST=servers)
+        finally:
+            live.stop()
+    finally:
+        beamline.stop()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Everything is well." in done.stdout
+    assert f"ok        service: http://127.0.0.1:{port}: xedm live: idle, series None" in done.stdout
+    assert done.stderr == ""

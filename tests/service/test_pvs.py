@@ -354,6 +354,44 @@ print(json.dumps(out), flush=True)
     assert all(seen - begun < 0.25 for (_, seen), begun in zip(said["events"][1:], taken, strict=True))
 
 
+@pytest.mark.parametrize("steering", [True, False])
+def test_a_session_sets_a_threshold_or_hears_why_not(serve, run, steering, tmp_path):
+    """The device of a session, in a process of its own, against the real PVs."""
+    serve(steering=steering)
+    run.start()
+    script = tmp_path / "session.py"
+    script.write_text(
+        """
+import json
+from devices.live_result import LiveResult
+live = LiveResult("TEST:", name="live")
+live.chi2_ratio_max.wait_for_connection(10)
+def outcome(value):
+    try:
+        live.chi2_ratio_max.set(value, timeout=5).wait(10)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "set"
+print(json.dumps([outcome(1.8), outcome(1e9), live.chi2_ratio_max.get(use_monitor=False)]))
+"""
+    )
+    environment = os.environ | {"EPICS_CA_REPEATER_PORT": os.environ["EPICS_CA_SERVER_PORT"]}
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, env=environment, timeout=60, check=False
+    )
+    within, outside, stands = json.loads(done.stdout)
+    if steering:
+        assert (within, stands) == ("set", 1.8)
+        assert outside.startswith(
+            "LiveServiceError: TEST:Chi2RatioMax must become 1e+09 within 5 s, got 1.8; the service"
+        )
+    else:
+        assert within.startswith(
+            "LiveServiceError: TEST:Chi2RatioMax must become 1.8 within 5 s, got a service that lets"
+        )
+        assert stands == 1.6
+
+
 def test_a_burst_is_pushed_together_and_the_last_value_stands(serve, run, wait_until):
     ca = serve()
     run.start()
