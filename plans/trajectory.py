@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 SLACK = 1e-6
 """Part of a step by which a stop may be missed through rounding and still be a point of the grid."""
@@ -27,6 +28,22 @@ class ScanPoint:
     column: int
     x_um: float
     y_um: float
+
+
+class Trajectory(Protocol):
+    """Points in the order of exposure, and the places they take along each axis."""
+
+    @property
+    def x_um(self) -> tuple[float, ...]:
+        """Places along x, um."""
+
+    @property
+    def y_um(self) -> tuple[float, ...]:
+        """Places along y, um."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[ScanPoint]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

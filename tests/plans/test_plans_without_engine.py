@@ -8,7 +8,8 @@ from ophyd.status import Status
 from ophyd.utils import LimitError
 
 from devices.errors import StageError
-from plans.ensemble_scan import ensemble_scan, named_failures
+from plans.ensemble_scan import ensemble_scan
+from plans.series_run import named_failures
 
 
 def scan(beamline, *stops, step=10.0, exposure=60.0):
