@@ -13,7 +13,8 @@ from plans.plan_type import Plan
 from plans.sample_map import WORTH, SampleMap
 from plans.series_run import MAX_REPEATS, Bench, Shot, series_run
 from plans.shapes import Corner, polygon_points
-from plans.survey import SurveyMap, last_survey
+from plans.survey import last_survey
+from plans.survey_map import SurveyMap
 from plans.trajectory import ScanPoint, Trajectory, snake_raster
 
 PROMISES = (0.7, 0.5, 0.3, 0.2)

@@ -100,7 +100,7 @@ def time_estimate(
     --------
     >>> print(time_estimate(400, 60))
     400 points of 60 s take about 8.9 h: 3 fit between two injections (240 s), 2.2 h of it is waiting.
-    With 57.6 s, 4 fit: about 6.6 h, and 28 % more exposure an hour.
+    With 57.6 s, 4 fit: about 6.7 h, and 28 % more exposure an hour.
     """
     if points < 1:
         raise ValueError(f"points must be at least 1, got {points}")

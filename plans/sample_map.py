@@ -61,7 +61,7 @@ class SampleMap:
         >>> seen.learn(0.0, 0.0, 1.0)
         >>> seen.learn(60.0, 0.0, 0.0)
         >>> [round(seen.promise(x, 0.0), 1) for x in (0.0, 10.0, 30.0, 50.0, 500.0)]
-        [1.0, 0.9, 0.5, 0.2, 0.6]
+        [1.0, 0.8, 0.5, 0.2, 0.5]
         """
         if not self._places:
             return 1.0

@@ -274,17 +274,22 @@ def _look(detector: Eiger, point: ScanPoint) -> Plan:
     live = detector.live
     if not live.last.verdict.connected:  # the detector does without the service, or says what it lacks
         return Shot(point=point, verdict="", total=-1, accepted=0, resolution_m=math.nan)
-    verdict = yield from bps.rd(live.last.verdict, default_value="")
-    total = yield from bps.rd(live.last.total, default_value=-1)
-    accepted = yield from bps.rd(live.frames.accepted, default_value=0)
-    resolution = yield from bps.rd(live.resolution, default_value=math.nan)
+    verdict = yield from _value(live.last.verdict, "")
+    total = yield from _value(live.last.total, -1)
+    accepted = yield from _value(live.frames.accepted, 0)
+    resolution = yield from _value(live.resolution, math.nan)
     return Shot(
-        point=point,
-        verdict=str(verdict),
-        total=int(total),
-        accepted=int(accepted),
-        resolution_m=float(resolution),
+        point=point, verdict=str(verdict), total=int(total), accepted=int(accepted), resolution_m=float(resolution)
     )
+
+
+def _value(signal: Any, default: Any) -> Plan:
+    """Read a signal; `default` in a simulation of the plan, which answers nothing.
+
+    As `bps.rd` does it, but without the half millisecond that bluesky's wrapper around each of its stubs takes.
+    """
+    reading = yield Msg("read", signal)
+    return default if reading is None else reading[signal.name]["value"]
 
 
 def event(devices: Sequence[Any], stream: str) -> Plan:

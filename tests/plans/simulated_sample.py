@@ -172,7 +172,7 @@ class Beamline:
         return [self.detector, self.live]
 
 
-def simulated_beamline(scene: Scene, machine: Machine | None = None) -> Beamline:
+def beamline(scene: Scene, machine: Machine | None = None) -> Beamline:
     """Make a beamline over a scene."""
     machine = machine or Machine()
     ring = Ring(machine)
