@@ -11,7 +11,7 @@ from plans.estimate import time_estimate
 from plans.metadata import scan_metadata
 from plans.plan_type import Plan
 from plans.sample_map import WORTH, SampleMap
-from plans.series_run import MAX_REPEATS, Bench, Shot, series_run
+from plans.series_run import MAX_REPEATS, Bench, PointOutcome, series_run
 from plans.shapes import Corner, polygon_points
 from plans.survey import last_survey
 from plans.survey_map import SurveyMap
@@ -156,11 +156,11 @@ class Guide:
                         self.taken.add(point.index)
                         yield point
 
-    def learn(self, shot: Shot) -> None:
+    def learn(self, outcome: PointOutcome) -> None:
         """Take note of what the service said of a point."""
-        if (worth := WORTH.get(shot.verdict)) is not None:
-            self.seen.learn(shot.point.x_um, shot.point.y_um, worth)
-        self._accepted, self._resolution = shot.accepted, shot.resolution_m
+        if (worth := WORTH.get(outcome.verdict)) is not None:
+            self.seen.learn(outcome.point.x_um, outcome.point.y_um, worth)
+        self._accepted, self._resolution = outcome.accepted, outcome.resolution_m
 
     def enough(self) -> bool:
         """Whether what was wanted has been reached."""

@@ -25,7 +25,7 @@ VETOED = ("gated", "corrupt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shot:
+class PointOutcome:
     """What the live service says of the exposure that was kept for a point.
 
     Attributes
@@ -123,7 +123,7 @@ def series_run(
     *,
     most: int,
     md: Mapping[str, Any],
-    learn: Callable[[Shot], object] | None = None,
+    learn: Callable[[PointOutcome], object] | None = None,
     purpose: str = "sample",
 ) -> Plan:
     """Arm, expose each point until it is valid, disarm; however it ends, the shutter is closed.
@@ -139,7 +139,7 @@ def series_run(
     md : mapping
         Metadata of the run.
     learn : callable, optional
-        Is told the `Shot` of every point.
+        Is told the `PointOutcome` of every point.
     purpose : {"sample", "background"}
         What the live service shall take the frames for.
 
@@ -213,7 +213,7 @@ def _point(
     devices: Sequence[Any],
     point: ScanPoint,
     exposure_s: float,
-    learn: Callable[[Shot], object] | None,
+    learn: Callable[[PointOutcome], object] | None,
 ) -> Plan:
     """Expose one point until it is valid, then emit its event."""
     detector = bench.detector
@@ -223,13 +223,13 @@ def _point(
         yield from _expose(bench, point, exposure_s)
         # From here to the event nothing is replayed: an exposure that was read belongs to one event, however often the
         # run is paused. One that is voided by a pause before it is read reads as not valid and is repeated below.
-        shot = yield from bpp.rewindable_wrapper(_save_if_valid(detector, devices, point), rewindable=False)
-        if shot is not None and shot.verdict not in VETOED:
+        outcome = yield from bpp.rewindable_wrapper(_save_if_valid(detector, devices, point), rewindable=False)
+        if outcome is not None and outcome.verdict not in VETOED:
             if learn is not None:
-                learn(shot)
+                learn(outcome)
             return
-        if shot is not None:
-            vetoed.append(f"{shot.verdict} by the live service")
+        if outcome is not None:
+            vetoed.append(f"{outcome.verdict} by the live service")
     reasons = ", ".join([void.reason for void in detector.voids if void.point == point.index] + vetoed)
     raise PointError(
         f"point {point.index} at ({point.x_um:g}, {point.y_um:g}) um must have a valid exposure within "
@@ -253,7 +253,7 @@ def _save_if_valid(detector: Eiger, devices: Sequence[Any], point: ScanPoint) ->
 
     Returns
     -------
-    Shot or None
+    PointOutcome or None
         None, and no event, when the exposure is void. A frame that the service has vetoed has no event either.
     """
     reading = yield Msg("read", detector)
@@ -263,22 +263,22 @@ def _save_if_valid(detector: Eiger, devices: Sequence[Any], point: ScanPoint) ->
     # A simulation of the plan answers nothing; then the point counts as taken.
     if reading is not None and not reading[detector.valid.name]["value"]:
         return None
-    shot = yield from _look(detector, point)
-    if shot.verdict not in VETOED:
+    outcome = yield from _look(detector, point)
+    if outcome.verdict not in VETOED:
         yield from event(devices, "primary")
-    return shot
+    return outcome
 
 
 def _look(detector: Eiger, point: ScanPoint) -> Plan:
     """What the service says of the newest frame; it shows nothing newer, since one frame is under way at a time."""
     live = detector.live
     if not live.last.verdict.connected:  # the detector does without the service, or says what it lacks
-        return Shot(point=point, verdict="", total=-1, accepted=0, resolution_m=math.nan)
+        return PointOutcome(point=point, verdict="", total=-1, accepted=0, resolution_m=math.nan)
     verdict = yield from _value(live.last.verdict, "")
     total = yield from _value(live.last.total, -1)
     accepted = yield from _value(live.frames.accepted, 0)
     resolution = yield from _value(live.resolution, math.nan)
-    return Shot(
+    return PointOutcome(
         point=point, verdict=str(verdict), total=int(total), accepted=int(accepted), resolution_m=float(resolution)
     )
 

@@ -8,7 +8,7 @@ from devices.storage_ring import MARGIN_S, StorageRing
 from plans.estimate import time_estimate
 from plans.metadata import scan_metadata
 from plans.plan_type import Plan
-from plans.series_run import MAX_REPEATS, Bench, Shot, series_run
+from plans.series_run import MAX_REPEATS, Bench, PointOutcome, series_run
 from plans.survey_map import SurveyMap, map_of
 from plans.trajectory import snake_raster
 
@@ -101,9 +101,11 @@ def survey(
         "sample": sample,
     }
     metadata = scan_metadata("survey", raster, stage, exposure, arguments) | {"time_estimate_s": estimate.total_s}
-    shots: list[Shot] = []
-    yield from series_run(bench, raster, exposure, most=len(raster), md=metadata | dict(md or {}), learn=shots.append)
-    found = map_of((x_start, x_stop, y_start, y_stop), raster, shots, reference)
+    outcomes: list[PointOutcome] = []
+    yield from series_run(
+        bench, raster, exposure, most=len(raster), md=metadata | dict(md or {}), learn=outcomes.append
+    )
+    found = map_of((x_start, x_stop, y_start, y_stop), raster, outcomes, reference)
     if "unknown" not in found.counts():
         _newest[:] = [found]
     tell(str(found))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plans.sample_map import WORTH, SampleMap
-from plans.series_run import Shot
+from plans.series_run import PointOutcome
 from plans.shapes import Corner
 from plans.trajectory import Raster
 
@@ -89,7 +89,7 @@ class SurveyMap:
 def map_of(
     rectangle: tuple[float, float, float, float],
     raster: Raster,
-    shots: Sequence[Shot],
+    outcomes: Sequence[PointOutcome],
     reference: float | None = None,
 ) -> SurveyMap:
     """Make a map of a survey's exposures.
@@ -100,19 +100,19 @@ def map_of(
         x_start, x_stop, y_start, y_stop, um.
     raster : Raster
         Its places.
-    shots : sequence of Shot
+    outcomes : sequence of PointOutcome
     reference : float, optional
         Total of a place with sample; found from the totals without it.
     """
     if reference is None:
-        reference = reference_total([shot.total for shot in shots if shot.verdict != "streak"])
+        reference = reference_total([outcome.total for outcome in outcomes if outcome.verdict != "streak"])
     rows, columns = raster.shape
     kinds = [["unknown"] * columns for _ in range(rows)]
     totals = [[-1] * columns for _ in range(rows)]
-    for shot in shots:
-        if shot.total >= 0:
-            kinds[shot.point.row][shot.point.column] = _kind(shot, reference)
-            totals[shot.point.row][shot.point.column] = shot.total
+    for outcome in outcomes:
+        if outcome.total >= 0:
+            kinds[outcome.point.row][outcome.point.column] = _kind(outcome, reference)
+            totals[outcome.point.row][outcome.point.column] = outcome.total
     frozen = tuple(tuple(row) for row in kinds)
     return SurveyMap(
         rectangle=rectangle,
@@ -167,12 +167,12 @@ def _steps(raster: Raster) -> tuple[float, float]:
     return x or y or 1.0, y or x or 1.0
 
 
-def _kind(shot: Shot, reference: float) -> str:
-    if shot.total < SILICON_BELOW * reference:
+def _kind(outcome: PointOutcome, reference: float) -> str:
+    if outcome.total < SILICON_BELOW * reference:
         return "silicon"
-    if shot.verdict == "streak":
+    if outcome.verdict == "streak":
         return "edge"
-    return "empty" if shot.total < EMPTY_BELOW * reference else "sample"
+    return "empty" if outcome.total < EMPTY_BELOW * reference else "sample"
 
 
 def reference_total(totals: Sequence[int]) -> float:

@@ -7,7 +7,7 @@ import sim.scene
 from plans.adaptive_scan import adaptive_scan
 from plans.ensemble_scan import ensemble_scan
 from plans.sample_map import SampleMap
-from plans.series_run import Shot
+from plans.series_run import PointOutcome
 from plans.shapes import within
 from plans.survey import last_survey, survey
 from plans.survey_map import map_of, reference_total
@@ -123,18 +123,18 @@ def test_the_areas_of_a_survey_hold_the_windows_and_little_else(simulated, engin
     assert 100 < width < 160  # a membrane of 120 um, on a slant
 
 
-def shot(point, total, verdict=""):
-    return Shot(point=point, verdict=verdict, total=total, accepted=0, resolution_m=float("nan"))
+def outcome(point, total, verdict=""):
+    return PointOutcome(point=point, verdict=verdict, total=total, accepted=0, resolution_m=float("nan"))
 
 
 def test_a_survey_map_reads_like_the_chip():
     raster = snake_raster((0, 20, 10), (0, 10, 10))
     totals = {(0, 0): 100, (1, 0): 1000, (2, 0): 1020, (2, 1): 990, (1, 1): 450, (0, 1): 1300}
-    shots = [
-        shot(point, totals[point.column, point.row], "streak" if (point.column, point.row) == (0, 1) else "")
+    outcomes = [
+        outcome(point, totals[point.column, point.row], "streak" if (point.column, point.row) == (0, 1) else "")
         for point in raster
     ]
-    text = str(map_of((0, 20, 0, 10), raster, shots))
+    text = str(map_of((0, 20, 0, 10), raster, outcomes))
     assert text.splitlines()[:3] == [
         "      10  / . #",
         "       0  x # #",
@@ -145,9 +145,9 @@ def test_a_survey_map_reads_like_the_chip():
 
 def test_a_given_reference_tells_a_chip_without_sample():
     raster = snake_raster((0, 20, 10), (0, 0, 10))
-    shots = [shot(point, 100) for point in raster]
-    assert map_of((0, 20, 0, 0), raster, shots).counts() == {"sample": 3}
-    silicon = map_of((0, 20, 0, 0), raster, shots, reference=1000.0)
+    outcomes = [outcome(point, 100) for point in raster]
+    assert map_of((0, 20, 0, 0), raster, outcomes).counts() == {"sample": 3}
+    silicon = map_of((0, 20, 0, 0), raster, outcomes, reference=1000.0)
     assert silicon.counts() == {"silicon": 3}
     assert silicon.areas == ()
     assert "no place with sample" in str(silicon)
