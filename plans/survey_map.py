@@ -46,9 +46,8 @@ class SurveyMap:
     reference : float
         Total of a place with sample, NaN when nothing is known.
     areas : tuple of polygons
-        Convex areas with sample, the largest first, each a tuple of corners (x, y) in um for
-        ``ensemble_scan(polygon=...)``. The border runs half way between a place with sample and one without, within the
-        rectangle.
+        Areas with sample, the largest first, each a tuple of corners (x, y) in um for ``ensemble_scan(polygon=...)``.
+        The border runs about half way between a place with sample and one without, within the rectangle.
     """
 
     rectangle: tuple[float, float, float, float]
@@ -128,9 +127,8 @@ def map_of(
 def _areas(
     rectangle: tuple[float, float, float, float], raster: Raster, kinds: tuple[tuple[str, ...], ...]
 ) -> tuple[tuple[Corner, ...], ...]:
-    """Convex hulls of what is connected and rather sample than not, the largest first."""
-    from scipy.ndimage import label
-    from scipy.spatial import ConvexHull
+    """Contours of where a frame is rather accepted than not, the largest first; holes in them are left out."""
+    from skimage.measure import approximate_polygon, find_contours
 
     steps = _steps(raster)
     seen = SampleMap(length_um=max(steps))
@@ -138,19 +136,21 @@ def _areas(
     if not len(seen):
         return ()
     low, high = np.sort([rectangle[::2], rectangle[1::2]], axis=0)
+    flat = 0.5 * (high == low) * np.array(steps)  # a survey of one row is as high as its step
+    low, high = low - flat, high + flat
     fine_x, fine_y = _finer(low[0], high[0], steps[0]), _finer(low[1], high[1], steps[1])
-    worth = np.array([[seen.promise(x, y) for x in fine_x] for y in fine_y]) > 0.5
-    # Cells have a size, so that a single row of them encloses an area, too; a survey of one row is as high as a cell.
-    half = 0.5 * np.array([_spacing(fine_x, steps[0]), _spacing(fine_y, steps[1])])
-    low, high = (np.where(high > low, end, end + sign * half) for end, sign in ((low, -1.0), (high, 1.0)))
-    parts, number = label(worth)
+    cell = np.array([fine_x[1] - fine_x[0], fine_y[1] - fine_y[0]])
+    # Nothing is promised outside, so that contours close.
+    promises = np.pad([[seen.promise(x, y) for x in fine_x] for y in fine_y], 1)
     found = []
-    for part in range(1, number + 1):
-        rows, columns = np.nonzero(parts == part)
-        centers = np.stack([fine_x[columns], fine_y[rows]], axis=1)
-        corners = np.concatenate([centers + half * sign for sign in ((-1, -1), (-1, 1), (1, -1), (1, 1))])
-        hull = ConvexHull(np.clip(corners, low, high))
-        found.append((hull.volume, tuple((float(x), float(y)) for x, y in np.round(hull.points[hull.vertices], 3))))
+    for contour in find_contours(promises, 0.5):
+        corners = (approximate_polygon(contour, 0.5)[:-1, ::-1] - 1.0) * cell + (fine_x[0], fine_y[0])
+        corners = np.clip(corners, low, high)
+        x, y = corners.T
+        # Contours run one way around what is high, the other way around holes in it.
+        area = 0.5 * float(x @ np.roll(y, -1) - y @ np.roll(x, -1))
+        if area > 1e-6:
+            found.append((area, tuple((float(x), float(y)) for x, y in np.round(corners, 1))))
     return tuple(polygon for _, polygon in sorted(found, key=lambda one: -one[0]))
 
 
@@ -204,8 +204,4 @@ def reference_total(totals: Sequence[int]) -> float:
 
 
 def _finer(low: float, high: float, step: float) -> NDArray[np.float64]:
-    return np.linspace(low, high, 1 + math.ceil(FINER * (high - low) / step)) if high > low else np.array([low])
-
-
-def _spacing(fine: NDArray[np.float64], step: float) -> float:
-    return float(fine[1] - fine[0]) if len(fine) > 1 else step
+    return np.linspace(low, high, 1 + math.ceil(FINER * (high - low) / step))
