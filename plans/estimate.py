@@ -47,9 +47,11 @@ class TimeEstimate:
 
     def __str__(self) -> str:
         """One sentence, and a second one where a shorter exposure fits better."""
+        each = "one exposure fits" if self.each_period == 1 else f"{self.each_period} fit"
         text = (
-            f"{self.points} points of {self.exposure_s:g} s take about {in_words(self.total_s)}: {self.each_period} "
-            f"fit between two injections ({self.period_s:g} s), {in_words(self.waiting_s)} of it is waiting."
+            f"{self.points} point{'s' if self.points > 1 else ''} of {self.exposure_s:g} s take"
+            f"{'s' if self.points == 1 else ''} about {in_words(self.total_s)}: {each} between two injections "
+            f"({self.period_s:g} s), {in_words(self.waiting_s)} of it is waiting."
         )
         if self.shorter_s is None or self.shorter_total_s is None:
             return text

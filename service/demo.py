@@ -162,6 +162,10 @@ def start_demo(options: DemoOptions, pairs: Sequence[str] = ()) -> Demo:
     return demo
 
 
+def _hear(_: str) -> None:
+    """Hear and say nothing."""
+
+
 def scan(demo: Demo, *, as_json: bool) -> Path:
     """Run the Bluesky scan, with its progress; return the file of its documents.
 
@@ -196,6 +200,7 @@ def scan(demo: Demo, *, as_json: bool) -> Path:
         exposure,
         sample=options.sample,
         margin=MARGIN_S + GATE_LATENCY_S * float(demo.sim.ready["speed"]),
+        tell=_hear,  # how long it would take at the beamline
     )
     try:
         with told_in_a_sentence(demo.log):
