@@ -1,7 +1,7 @@
 """The scan that looks at the live verdicts: it goes where sample is, and ends when there is enough."""
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from devices.stage import PiezoStage
@@ -15,7 +15,8 @@ from plans.series_run import MAX_REPEATS, Bench, PointOutcome, series_run
 from plans.shapes import Corner, polygon_points
 from plans.survey import last_survey
 from plans.survey_map import SurveyMap
-from plans.trajectory import ScanPoint, Trajectory, snake_raster
+from plans.tell import Tell, say
+from plans.trajectory import ScanPoint, Trajectory, both_axes, snake_raster
 
 PROMISES = (0.7, 0.5, 0.3, 0.2)
 """The scan takes the places that promise as much as this first, then those of the next, and none that promises less."""
@@ -29,17 +30,17 @@ def adaptive_scan(
     detectors: Sequence[Any],
     stage: PiezoStage,
     area: Area | None = None,
-    step: float | tuple[float, float] | None = None,
+    step: float | Sequence[float] | None = None,
     exposure: float | None = None,
     *,
     frames: int | None = None,
     resolution: float | None = None,
-    beam: tuple[float, float] = BEAM_UM,
+    beam: Sequence[float] = BEAM_UM,
     ring: StorageRing | None = None,
     sample: str | None = None,
     margin: float = MARGIN_S,
     max_repeats: int = MAX_REPEATS,
-    tell: Callable[[str], object] = print,
+    tell: Tell = None,
     md: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Scan where the live verdicts say that sample is, until there are enough frames or the image is sharp enough.
@@ -57,7 +58,7 @@ def adaptive_scan(
     area : SurveyMap, polygon or rectangle, optional
         The map of a survey (its whole rectangle is scanned, and what it found is used), corners (x, y) in um, or
         ``(x_start, x_stop, y_start, y_stop)`` in um. The last survey of this session when not given.
-    step : float or tuple of float, optional
+    step : float or pair of float, optional
         Distance of two points, um; the size of the beam when not given.
     exposure : float
         Of each point, s.
@@ -85,7 +86,7 @@ def adaptive_scan(
     """
     bench = Bench(detectors=detectors, stage=stage, ring=ring, margin_s=margin, max_repeats=max_repeats)
     area = last_survey() if area is None else area
-    x_step, y_step = step if isinstance(step, tuple) else beam if step is None else (step, step)
+    x_step, y_step = both_axes(beam if step is None else step)
     trajectory = _trajectory(area, (x_step, y_step))
     if exposure is None:
         raise ValueError("exposure must be given in s; for example exposure=60")
@@ -94,7 +95,7 @@ def adaptive_scan(
     estimate = time_estimate(
         min(len(trajectory), frames or len(trajectory)), exposure, ring=bench.machine, margin=margin
     )
-    tell(f"At least, unless it ends earlier: {estimate}")
+    say(f"At least, unless it ends earlier: {estimate}", tell)
     arguments = {
         "detectors": [device.name for device in detectors],
         "stage": stage.name,
@@ -116,7 +117,7 @@ def adaptive_scan(
     uid = yield from series_run(
         bench, guide.points(), exposure, most=len(trajectory), md=metadata | dict(md or {}), learn=guide.learn
     )
-    tell(guide.outcome())
+    say(guide.outcome(), tell)
     return uid
 
 

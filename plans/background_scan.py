@@ -1,6 +1,6 @@
 """Exposures of an empty place, which the live service sums as background."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from devices.stage import PiezoStage
@@ -10,6 +10,7 @@ from plans.metadata import scan_metadata
 from plans.plan_type import Plan
 from plans.series_run import MAX_REPEATS, Bench, series_run
 from plans.shapes import Corner, listed_points
+from plans.tell import Tell, say
 
 
 def background_scan(
@@ -23,7 +24,7 @@ def background_scan(
     sample: str | None = None,
     margin: float = MARGIN_S,
     max_repeats: int = MAX_REPEATS,
-    tell: Callable[[str], object] = print,
+    tell: Tell = None,
     md: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Expose places without sample; the live service is told to take this series as background.
@@ -65,7 +66,7 @@ def background_scan(
     points = listed_points(list(places) * count)
     bench.check(exposure, points)
     estimate = time_estimate(len(points), exposure, ring=bench.machine, margin=margin)
-    tell(str(estimate))
+    say(str(estimate), tell)
     arguments = {
         "detectors": [device.name for device in detectors],
         "stage": stage.name,

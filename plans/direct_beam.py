@@ -16,6 +16,7 @@ from devices.exposure import SeriesPlan
 from devices.storage_ring import MARGIN_S, StorageRing
 from plans.plan_type import Plan
 from plans.series_run import declare_purpose, event, named_failures, the_eiger
+from plans.tell import Tell, say
 from plans.top_up import check_fits, gate
 
 FLUX_PER_S = 1e9
@@ -92,7 +93,7 @@ def find_direct_beam(
     confirm: Callable[[str], bool] | None = None,
     ring: StorageRing | None = None,
     margin: float = MARGIN_S,
-    tell: Callable[[str], object] = print,
+    tell: Tell = None,
     md: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Find where the direct beam hits the detector.
@@ -120,8 +121,8 @@ def find_direct_beam(
         simulation may answer for itself.
     ring, margin
         As for `ensemble_scan`.
-    tell : callable
-        Is told the result.
+    tell : callable, optional
+        Is told the result; by default it is printed.
     md : mapping, optional
         More metadata for the run.
 
@@ -163,7 +164,7 @@ def find_direct_beam(
     def align() -> Plan:
         yield from bps.clear_checkpoint()
         yield from bps.mv(detector.shutter, "close")
-        transmission = yield from _attenuate(attenuator, flux, max_rate)
+        transmission = yield from _attenuate(attenuator, flux, max_rate, beam_stop.safe_transmission)
         yield from _ask(confirm, beam_stop.name, transmission, flux)
         yield from bps.prepare(detector, SeriesPlan(exposure_s=exposure, points=1, spare=TRIES), wait=True)
         return (yield from bpp.stage_wrapper(look(transmission), detectors))
@@ -195,15 +196,16 @@ def find_direct_beam(
     results: list[DirectBeam] = []
     yield from named_failures(bpp.run_wrapper(run(), md=metadata))
     (found,) = results
-    tell(str(found))
+    say(str(found), tell)
     return found
 
 
-def _attenuate(attenuator: Attenuator, flux: float, max_rate: float) -> Plan:
+def _attenuate(attenuator: Attenuator, flux: float, max_rate: float, safe_transmission: float) -> Plan:
     """Put foils in; returns the transmission reached, or refuses it."""
     # Half of what is allowed: foils come in steps, and the nearest one may let more through.
-    yield from bps.mv(attenuator, 0.5 * max_rate / flux)
-    reached = yield from bps.rd(attenuator.achieved, default_value=0.5 * max_rate / flux)
+    wanted = 0.5 * min(max_rate / flux, safe_transmission)
+    yield from bps.mv(attenuator, wanted)
+    reached = yield from bps.rd(attenuator.achieved, default_value=wanted)
     # Written so that NaN is refused too.
     if not 0.0 < reached * flux <= max_rate:
         raise AttenuatorError(

@@ -1,6 +1,6 @@
 """The scan of X-ray ensemble diffraction microscopy: one exposure a point over a membrane with many particles."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from devices.stage import TOLERANCE_UM, PiezoStage
@@ -11,7 +11,8 @@ from plans.metadata import scan_metadata
 from plans.plan_type import Plan
 from plans.series_run import MAX_REPEATS, Bench, series_run
 from plans.shapes import Corner, listed_points, near_any, polygon_points
-from plans.trajectory import Trajectory, snake_raster
+from plans.tell import Tell, say
+from plans.trajectory import Trajectory, both_axes, snake_raster
 
 BEAM_UM = (6.0, 18.0)
 """Size of the beam on the sample, x and y (the paper's section 2.2); the step when none is given: then the places lie
@@ -25,19 +26,19 @@ def ensemble_scan(
     x_stop: float | None = None,
     y_start: float | None = None,
     y_stop: float | None = None,
-    step: float | tuple[float, float] | None = None,
+    step: float | Sequence[float] | None = None,
     exposure: Exposures | None = None,
     *,
     polygon: Sequence[Corner] | None = None,
     points: Sequence[Corner] | None = None,
-    beam: tuple[float, float] = BEAM_UM,
-    skip: Collection[int] = (),
-    done: Iterable[Corner] = (),
+    beam: Sequence[float] = BEAM_UM,
+    skip: Sequence[int] = (),
+    done: Sequence[Corner] = (),
     ring: StorageRing | None = None,
     sample: str | None = None,
     margin: float = MARGIN_S,
     max_repeats: int = MAX_REPEATS,
-    tell: Callable[[str], object] = print,
+    tell: Tell = None,
     md: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Scan a membrane in a snake, one exposure a point, one valid event a point.
@@ -53,7 +54,7 @@ def ensemble_scan(
     stage : PiezoStage
     x_start, x_stop, y_start, y_stop : float, optional
         A rectangle, um, stops included.
-    step : float or tuple of float, optional
+    step : float or pair of float, optional
         Distance of two points, um; (x, y) when they differ. The size of the beam when not given.
     exposure : float, sequence of float or callable
         Of each point, s: one for all, one a point in the order of the scan, or a function of x and y (um). Where they
@@ -62,11 +63,11 @@ def ensemble_scan(
         Corners in um, instead of the rectangle; points on the border belong to it.
     points : sequence of (x, y), optional
         The points themselves, um, in the order to take them, instead of the rectangle.
-    beam : tuple of float
+    beam : pair of float
         Size of the beam on the sample along x and y, um.
-    skip : collection of int
+    skip : sequence of int
         Indices of points to leave out, counted from 0 in the order of the scan.
-    done : iterable of (x, y)
+    done : sequence of (x, y)
         Places that have a valid exposure already, um (``done_points(result)`` reads them from a result file); points
         there are left out, the others keep their indices.
     ring : StorageRing, optional
@@ -77,8 +78,8 @@ def ensemble_scan(
         Kept free between the end of an exposure and the next injection, s.
     max_repeats : int
         How often a point is repeated before the scan gives up.
-    tell : callable
-        Is told how long the scan will take, before it starts.
+    tell : callable, optional
+        Is told how long the scan will take, before it starts; by default it is printed.
     md : mapping, optional
         More metadata for the run.
 
@@ -102,11 +103,11 @@ def ensemble_scan(
     >>> RE(ensemble_scan([eig1m, live], stage, polygon=[(0, 0), (170, 0), (150, 90)], exposure=57))  # doctest: +SKIP
     """
     bench = Bench(detectors=detectors, stage=stage, ring=ring, margin_s=margin, max_repeats=max_repeats)
-    x_step, y_step = step if isinstance(step, tuple) else beam if step is None else (step, step)
+    x_step, y_step = both_axes(beam if step is None else step)
     trajectory = _trajectory((x_start, x_stop, y_start, y_stop), polygon, points, (x_step, y_step))
     if exposure is None:
         raise ValueError("exposure must be given in s; for example exposure=60")
-    left_out = _left_out(trajectory, skip, list(done))
+    left_out = _left_out(trajectory, skip, done)
     made = [
         Batch(exposure_s=batch.exposure_s, points=kept)
         for batch in batches(trajectory, exposure)
@@ -135,7 +136,7 @@ def ensemble_scan(
     }
     estimates = [time_estimate(len(b.points), b.exposure_s, ring=bench.machine, margin=margin) for b in made]
     for estimate in estimates:
-        tell(str(estimate))
+        say(str(estimate), tell)
     uids = []
     for number, (batch, estimate) in enumerate(zip(made, estimates, strict=True)):
         metadata = scan_metadata(
@@ -184,7 +185,7 @@ def _trajectory(
     return snake_raster((x_start, x_stop, step[0]), (y_start, y_stop, step[1]))
 
 
-def _left_out(trajectory: Trajectory, skip: Collection[int], done: Sequence[Corner]) -> set[int]:
+def _left_out(trajectory: Trajectory, skip: Sequence[int], done: Sequence[Corner]) -> set[int]:
     """Indices of the points that are not to be exposed."""
     if unknown := sorted(index for index in skip if not 0 <= index < len(trajectory)):
         raise ValueError(

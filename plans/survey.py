@@ -1,6 +1,6 @@
 """A coarse and fast look at a chip: where is sample, where silicon, and which area is worth a scan."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from devices.stage import PiezoStage
@@ -10,7 +10,8 @@ from plans.metadata import scan_metadata
 from plans.plan_type import Plan
 from plans.series_run import MAX_REPEATS, Bench, PointOutcome, series_run
 from plans.survey_map import SurveyMap, map_of
-from plans.trajectory import snake_raster
+from plans.tell import Tell, say
+from plans.trajectory import both_axes, snake_raster
 
 STEP_UM = 60.0
 EXPOSURE_S = 1.0
@@ -37,7 +38,7 @@ def survey(
     x_stop: float,
     y_start: float,
     y_stop: float,
-    step: float | tuple[float, float] = STEP_UM,
+    step: float | Sequence[float] = STEP_UM,
     exposure: float = EXPOSURE_S,
     *,
     reference: float | None = None,
@@ -45,7 +46,7 @@ def survey(
     sample: str | None = None,
     margin: float = MARGIN_S,
     max_repeats: int = MAX_REPEATS,
-    tell: Callable[[str], object] = print,
+    tell: Tell = None,
     md: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Look at a chip coarsely and fast, map its windows from the live totals, and propose areas to scan.
@@ -56,7 +57,7 @@ def survey(
     ----------
     detectors, stage, x_start, x_stop, y_start, y_stop
         As for `ensemble_scan`.
-    step : float or tuple of float
+    step : float or pair of float
         Distance of two places, um; half a window or less.
     exposure : float
         Of each place, s.
@@ -81,11 +82,11 @@ def survey(
     >>> RE(ensemble_scan([eig1m, live], stage, polygon=last_survey().areas[0], exposure=57))  # doctest: +SKIP
     """
     bench = Bench(detectors=detectors, stage=stage, ring=ring, margin_s=margin, max_repeats=max_repeats)
-    x_step, y_step = step if isinstance(step, tuple) else (step, step)
+    x_step, y_step = both_axes(step)
     raster = snake_raster((x_start, x_stop, x_step), (y_start, y_stop, y_step))
     bench.check(exposure, raster)
     estimate = time_estimate(len(raster), exposure, ring=bench.machine, margin=margin)
-    tell(str(estimate))
+    say(str(estimate), tell)
     arguments = {
         "detectors": [device.name for device in detectors],
         "stage": stage.name,
@@ -108,5 +109,5 @@ def survey(
     found = map_of((x_start, x_stop, y_start, y_stop), raster, outcomes, reference)
     if "unknown" not in found.counts():
         _newest[:] = [found]
-    tell(str(found))
+    say(str(found), tell)
     return found

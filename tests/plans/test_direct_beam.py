@@ -40,6 +40,7 @@ class Stop(Device):
 
     status = Component(Signal, value="In")
     sticks = False
+    safe_transmission = 1e-4
 
     def __init__(self, story):
         self.story = story

@@ -1,5 +1,9 @@
 """The plan looked at without running it: limits, summary, refusals before anything moves."""
 
+import ast
+import inspect
+import json
+
 import pytest
 from bluesky.simulators import check_limits, summarize_plan
 from bluesky.utils import FailedStatus, Msg
@@ -143,3 +147,26 @@ def test_a_failed_device_is_told_in_its_own_words():
 
     with pytest.raises(StageError, match="must be there, got elsewhere"):
         list(named_failures(plan()))
+
+
+@pytest.mark.parametrize("plan", [ensemble_scan, survey, adaptive_scan, background_scan, find_direct_beam])
+def test_a_queue_can_hold_every_plan(plan):
+    """Queueservers read defaults as literals and check arguments, which come as JSON, by their annotations."""
+    for parameter in inspect.signature(plan).parameters.values():
+        if parameter.default is not inspect.Parameter.empty:
+            ast.literal_eval(repr(parameter.default))
+        assert "Collection[" not in str(parameter.annotation)
+        assert "Iterable[" not in str(parameter.annotation)
+
+
+def test_numbers_may_come_as_lists_as_json_has_them(beamline):
+    devices, quiet = ([beamline.detector, beamline.live], beamline.stage), {"tell": lambda _: None}
+    for plan in (
+        ensemble_scan(*devices, 0, 12, 0, 18, [6, 18], [57.0] * 6, beam=[6, 18], **quiet),
+        ensemble_scan(*devices, polygon=[[0, 0], [20, 0], [0, 20]], step=[10, 10], exposure=57, done=[[0, 0]], **quiet),
+        adaptive_scan(*devices, [0, 20, 0, 20], [10, 10], 57, **quiet),
+        adaptive_scan(*devices, [[0, 0], [20, 0], [0, 20]], 10, 57, **quiet),
+        background_scan(*devices, [[0, 0]], 57, **quiet),
+    ):
+        start = next(msg for msg in plan if msg.command == "open_run").kwargs
+        json.dumps(start)
