@@ -1,15 +1,17 @@
 """Survey and adaptive scan over the simulated sample, and the plain raster beside them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import sim.scene
-from plans.adaptive_scan import adaptive_scan
+from plans.adaptive_scan import ALIKE_STEPS, Guide, adaptive_scan
 from plans.ensemble_scan import ensemble_scan
 from plans.sample_map import SampleMap
 from plans.series_run import PointOutcome
 from plans.shapes import within
-from plans.survey import last_survey, survey
+from plans.survey import STEP_UM, last_survey, survey
 from plans.survey_map import map_of, reference_total
 from plans.trajectory import snake_raster
 from sim.sample import experiment
@@ -17,6 +19,7 @@ from sim.scene import Scene
 
 SQUARE = (-80.0, 110.0, 0.0, 190.0)
 STEP = 10.0
+TOTALS = {"accepted": 1000, "low_intensity": 100, "streak": 1300, "background": 450}
 
 
 @pytest.fixture
@@ -47,6 +50,29 @@ def test_survey_and_adaptive_scan_spend_30_percent_fewer_exposures_than_the_rast
     assert beamline.live.frames.accepted.get() == wanted
     assert beamline.detector.made <= 0.7 * len(raster)
     assert f"{wanted} frames accepted" in said[-1]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_other_chips_are_as_cheap(wide_ribs, seed):
+    """The two plans' own choices on other chips, without a RunEngine."""
+    del wide_ribs  # only its silicon is wanted
+    scene = Scene(experiment("au-sio2"), seed)
+
+    def meet(point):
+        label = scene.at(point.x_um, point.y_um).label
+        return PointOutcome(point=point, verdict=label, total=TOTALS[label], accepted=0, resolution_m=float("nan"))
+
+    raster, coarse = (snake_raster((*SQUARE[:2], step), (*SQUARE[2:], step)) for step in (STEP, STEP_UM))
+    wanted = labels(scene, raster).count("accepted")
+    guide = Guide(list(raster), length_um=ALIKE_STEPS * STEP, frames=wanted, resolution_m=None)
+    map_of(SQUARE, coarse, [meet(point) for point in coarse]).teach(guide.seen)
+    accepted = 0
+    for point in guide.points():
+        met = meet(point)
+        accepted += met.verdict == "accepted"
+        guide.learn(dataclasses.replace(met, accepted=accepted))
+    assert accepted == wanted
+    assert len(coarse) + len(guide.taken) <= 0.7 * len(raster)
 
 
 def test_a_gated_exposure_is_made_again_and_ends_up_once_in_the_documents(simulated, engine, wide_ribs):
