@@ -38,11 +38,12 @@ def direct_beam(rig: Rig) -> Iterator[dict[str, Any]]:
 
 
 def surveyed(rig: Rig) -> Iterator[dict[str, Any]]:
-    """Survey, then scan what was found."""
+    """Survey, then scan what was found, with a pause in the middle of an exposure."""
     devices, plans = ([rig.detector, rig.live], rig.stage), rig.session
     yield rig.run(plans["survey"](*devices, -60, 0, 0, 20, 20, margin=MARGIN_S, tell=quiet))
     kinds = plans["last_survey"]().kinds
     said: list[str] = []
+    rig.at_trigger[3] = lambda: rig.engine.request_pause(defer=False)
     plan = plans["adaptive_scan"](*devices, step=10, exposure=10.0, frames=8, margin=MARGIN_S, tell=said.append)
     yield rig.run(plan) | {"kinds": kinds, "said": said[-1], "accepted": int(rig.live.frames.accepted.get())}
 

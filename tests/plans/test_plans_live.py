@@ -69,6 +69,9 @@ def test_a_survey_maps_the_chip_and_the_adaptive_scan_goes_by_it(told):
     # The first frames come before the service can tell a streak.
     seen = zip(sum(truth, []), sum(scan["kinds"], []), strict=True)  # noqa: RUF017 - eight words
     assert all(told == true or true == "edge" for true, told in seen)
+    assert [reason for *_, reason in scan["voids"]].count("paused") == 1
+    points = [index for (index,) in events(scan, "eig1m_point_index")]
+    assert len(points) == len(set(points))
     assert scan["accepted"] == 8
     assert "8 frames accepted" in scan["said"]
     places = events(scan, "stage_x_user_setpoint", "stage_y_user_setpoint")
