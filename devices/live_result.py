@@ -93,6 +93,15 @@ class LastFrame(Device):
     verdict = Component(EpicsSignalRO, "Verdict", string=True, auto_monitor=True)
 
 
+class DirectBeamSpot(Device):
+    """The brightest spot of the newest frame of an alignment."""
+
+    row = Component(EpicsSignalRO, "Row", auto_monitor=True)
+    column = Component(EpicsSignalRO, "Column", auto_monitor=True)
+    peak = Component(EpicsSignalRO, "Peak", auto_monitor=True)
+    photons = Component(EpicsSignalRO, "Photons", auto_monitor=True)
+
+
 class LiveResult(Device):
     """PVs of the live service: the books, the newest frame, the resolution; and the scan's side of the conversation.
 
@@ -113,12 +122,14 @@ class LiveResult(Device):
     frames = Component(FrameCounts, "Frames:")
     last = Component(LastFrame, "Last:")
     resolution = Component(EpicsSignalRO, "Resolution", auto_monitor=True)
+    direct_beam = Component(DirectBeamSpot, "DirectBeam:", kind="omitted")
     ends_within = Component(EpicsSignalRO, "EndsWithin", auto_monitor=True, kind="omitted")
 
     point = Component(EpicsSignal, "Point", string=True, kind="omitted")
     point_error = Component(EpicsSignalRO, "Point:Error", string=True, auto_monitor=True, kind="omitted")
     expected = Component(EpicsSignal, "Expected", kind="omitted")
     paused = Component(EpicsSignal, "Paused", kind="omitted")
+    purpose = Component(EpicsSignal, "Purpose", string=True, kind="omitted")
 
     chi2_ratio_max = Component(Threshold, "Chi2RatioMax", kind="config")
     intensity_ratio_min = Component(Threshold, "IntensityRatioMin", kind="config")

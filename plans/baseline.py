@@ -1,13 +1,13 @@
 """What was true before and after a run, beside what changes from point to point."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bluesky import plan_stubs as bps
 from bluesky import preprocessors as bpp
 from bluesky.utils import Msg
 
-Plan = Generator[Msg, Any, Any]
+from plans.plan_type import Plan
 
 
 def baseline(devices: Sequence[Any]) -> Callable[[Plan], Plan]:

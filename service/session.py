@@ -103,7 +103,7 @@ def build_session(
     -------
     dict
         ``RE``, the devices by their names (``stage``, ``eig1m``, ``shutter``, ``attenuator``, ``beam_stop``, ``ring``,
-        ``live``), ``beamline``, ``ensemble_scan``, and bluesky's ``bps`` and ``bp``.
+        ``live``), ``beamline``, the plans of `service.scan_plans`, and bluesky's ``bps`` and ``bp``.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def build_session(
     from devices.beamline import build_beamline
     from devices.errors import NotConnectedError
     from plans.baseline import baseline
-    from plans.ensemble_scan import ensemble_scan
+    from service.scan_plans import scan_plans
 
     send_logs_to(log)
     beamline = build_beamline(names, data_source=data_source, header_detail=header_detail)
@@ -131,7 +131,7 @@ def build_session(
     return {
         "RE": engine,
         "beamline": beamline,
-        "ensemble_scan": ensemble_scan,
+        **scan_plans(),
         "bps": bps,
         "bp": bp,
         **beamline.namespace(),
