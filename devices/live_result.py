@@ -1,6 +1,7 @@
 """The live service's result as a device: what has been summed, and what the scan tells the service."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from ophyd import Component, Device, EpicsSignal, EpicsSignalRO
@@ -68,6 +69,10 @@ class LiveResult(Device):
     frames = Component(FrameCounts, "Frames:")
     last = Component(LastFrame, "Last:")
     resolution = Component(EpicsSignalRO, "Resolution", auto_monitor=True)
+    result = Component(EpicsSignalRO, "Result", string=True, auto_monitor=True, kind="omitted")
+    preview = Component(EpicsSignalRO, "Preview", kind="omitted")
+    preview_width = Component(EpicsSignalRO, "Preview:Width", auto_monitor=True, kind="omitted")
+    preview_height = Component(EpicsSignalRO, "Preview:Height", auto_monitor=True, kind="omitted")
     ends_within = Component(EpicsSignalRO, "EndsWithin", auto_monitor=True, kind="omitted")
 
     point = Component(EpicsSignal, "Point", string=True, kind="omitted")
@@ -78,6 +83,21 @@ class LiveResult(Device):
     chi2_ratio_max = Component(EpicsSignal, "Chi2RatioMax", kind="config")
     intensity_ratio_min = Component(EpicsSignal, "IntensityRatioMin", kind="config")
     reconstruct = Component(EpicsSignal, "Reconstruct", kind="omitted")
+
+    plotter: Callable[["LiveResult"], Any] | None = None
+    """What draws for `plot`; the session gives it."""
+
+    def plot(self) -> Any:
+        """Draw the sum so far (logarithmic, with rings of q) and the counts; returns the figure.
+
+        Raises
+        ------
+        LiveServiceError
+            Where there is nothing to draw yet, or nobody to draw it.
+        """
+        if self.plotter is None:
+            raise LiveServiceError(f"{self.name}.plot() must be called in an xedm session, got none; open the page")
+        return self.plotter(self)
 
     def book(
         self,

@@ -82,6 +82,7 @@ def build_session(
     generation: Literal["eiger1", "eiger2"] = "eiger1",
     context_managers: list[Any] | None = None,
     log: Path | None = None,
+    suspend: bool = True,
 ) -> dict[str, Any]:
     """Make a RunEngine and the devices, connect, and arrange that leaving the session leaves the detector disarmed.
 
@@ -99,6 +100,8 @@ def build_session(
         Instead of bluesky's handling of Ctrl-C, for programs without a prompt.
     log : Path, optional
         Where the logs of bluesky and ophyd go; an abort alone fills a screen with its traceback.
+    suspend : bool
+        Suspend runs while the ring has no beam (`plans.beam_loss`).
 
     Returns
     -------
@@ -118,6 +121,7 @@ def build_session(
     from devices.beamline import build_beamline
     from devices.errors import NotConnectedError
     from plans.baseline import baseline
+    from plans.beam_loss import SuspendWithoutBeam
     from plans.ensemble_scan import ensemble_scan
 
     send_logs_to(log)
@@ -127,7 +131,11 @@ def build_session(
     except NotConnectedError as error:
         raise NotReachedError(str(error)) from None
     engine = RunEngine(metadata if metadata is not None else {}, context_managers=context_managers)
-    engine.preprocessors.append(baseline([beamline.ring, beamline.attenuator, beamline.beam_stop]))
+    # The last two say which series of the detector a run made, and in which file its result is.
+    around = [beamline.ring, beamline.attenuator, beamline.beam_stop, beamline.detector.series, beamline.live.result]
+    engine.preprocessors.append(baseline(around))
+    if suspend:
+        engine.install_suspender(SuspendWithoutBeam(beamline.ring))
     atexit.register(leave_safely, beamline, engine)
     return {
         "RE": engine,

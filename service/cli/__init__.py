@@ -5,7 +5,20 @@ import sys
 
 import typer
 
-from service.cli import demo, live, reconstruct, recover, reprocess, reproduce, rescreen, scan, shell, sim
+from service.cli import (
+    catalog,
+    demo,
+    export,
+    live,
+    reconstruct,
+    recover,
+    reprocess,
+    reproduce,
+    rescreen,
+    scan,
+    shell,
+    sim,
+)
 from service.errors import UserError
 
 app = typer.Typer(
@@ -21,6 +34,8 @@ app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options"
 app.command()(live.live)
 app.command()(scan.scan)
 app.command()(shell.shell)
+app.command()(catalog.catalog)
+app.command()(export.export)
 app.command()(reprocess.reprocess)
 app.command()(rescreen.rescreen)
 app.command()(recover.recover)
