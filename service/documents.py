@@ -150,7 +150,7 @@ class ScanProgress:
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
-                console=Console(stderr=True),
+                console=Console(stderr=True, soft_wrap=True),  # a table's lines stay whole
             )
             self._task = self._progress.add_task("scan", total=self._total or None)
             self._progress.start()

@@ -7,6 +7,8 @@ stage there, ``_cisamf_x`` (horizontal) and ``_cisamf_z`` (vertical), with their
 """
 
 import csv
+import io
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,6 +18,8 @@ from service.catalog.additions import SCREENING, master_file, series_of_run
 from service.documents import Document, plain
 from service.errors import UserError
 from service.whole_file import written_whole
+
+log = logging.getLogger("xedm.export")
 
 STAGE_COLUMNS = {
     "_cisamf_x": "stage_x",
@@ -93,7 +97,10 @@ class CsvExport:
             self._documents.clear()
         self._documents.append((name, doc))
         if name == "stop":
-            self.path = export_csv(self._documents, self._folder, detector_files=self._pattern)
+            try:
+                self.path = export_csv(self._documents, self._folder, detector_files=self._pattern)
+            except UserError as error:  # raised here it would fail the run, which is whole without its table
+                log.warning("%s", error)
             self._documents.clear()
 
 
@@ -152,8 +159,6 @@ def _row(event: Document, extra: dict[str, str], verdicts: dict[int, str]) -> di
 
 
 def _text(table: list[dict[str, Any]], columns: list[str]) -> bytes:
-    import io
-
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from service.ca_repeater import DEFAULT_PORT, LOOPBACK, Repeater
 from service.errors import NotReachedError
+from service.kept_metadata import KeptMetadata
 from service.processes import Running
 
 if TYPE_CHECKING:
@@ -130,7 +131,9 @@ def build_session(
         beamline.connect(connect_timeout_s)
     except NotConnectedError as error:
         raise NotReachedError(str(error)) from None
-    engine = RunEngine(metadata if metadata is not None else {}, context_managers=context_managers)
+    engine = RunEngine(
+        metadata if metadata is not None else {}, context_managers=context_managers, scan_id_source=next_scan_id
+    )
     # The last two say which series of the detector a run made, and in which file its result is.
     around = [beamline.ring, beamline.attenuator, beamline.beam_stop, beamline.detector.series, beamline.live.result]
     engine.preprocessors.append(baseline(around))
@@ -154,18 +157,11 @@ def leave_safely(beamline: "Beamline", engine: Any) -> None:
         engine.halt()
 
 
-def keep_metadata(folder: Path) -> Any:
-    """Metadata of the RunEngine that the next session continues (scan numbers among them).
-
-    Parameters
-    ----------
-    folder : Path
-        Where it is kept, as a small database.
-    """
-    from historydict import HistoryDict  # type: ignore[import-untyped]
-
-    folder.mkdir(parents=True, exist_ok=True)
-    return HistoryDict(str(folder / "metadata.sqlite"))
+def next_scan_id(metadata: Any) -> int:
+    """Return the number of the next scan."""
+    if isinstance(metadata, KeptMetadata):
+        return metadata.next_scan_id()
+    return int(metadata.get("scan_id", 0)) + 1
 
 
 def send_logs_to(path: Path | None) -> None:

@@ -17,7 +17,7 @@ from service.processes import Running, start
 FOLDER = "catalog"
 """In the output folder."""
 ADDRESS = "server.json"
-START_TIMEOUT_S = 90.0
+START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 90.0
 """For what is still to be written."""
 

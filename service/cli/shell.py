@@ -43,8 +43,9 @@ def shell(
 def _simulated(output: Path, *, detector: str, sample: str, speed: float, seed: int, catalog: bool) -> None:
     from service.catalog.client import CatalogProcess
     from service.config import Settings
+    from service.kept_metadata import KeptMetadata
     from service.processes import start_live, start_sim
-    from service.session import beamline_names, build_session, close_channels, keep_metadata, point_at
+    from service.session import beamline_names, build_session, close_channels, point_at
 
     settings = Settings().changed({"catalog.enabled": catalog})
     beamline = start_sim(output, detector=detector, sample=sample, speed=speed, seed=seed)
@@ -54,7 +55,7 @@ def _simulated(output: Path, *, detector: str, sample: str, speed: float, seed: 
         try:
             point_at(beamline, live)
             names = beamline_names(settings, detector=detector, live_prefix=live.ready["prefix"])
-            session = build_session(names, metadata=keep_metadata(output), log=output / "session.log")
+            session = build_session(names, metadata=KeptMetadata(output / "metadata.json"), log=output / "session.log")
             process = CatalogProcess(output) if catalog else None
             try:
                 _talk(session, output, settings, process, _welcome(detector, live))
@@ -71,12 +72,15 @@ def _simulated(output: Path, *, detector: str, sample: str, speed: float, seed: 
 def _real(config: Path | None, output: Path, *, catalog: bool) -> None:
     from service.catalog.client import CatalogProcess
     from service.config import load_settings
-    from service.session import beamline_names, build_session, keep_metadata, provide_repeater
+    from service.kept_metadata import KeptMetadata
+    from service.session import beamline_names, build_session, provide_repeater
 
     provide_repeater()
     settings = load_settings(config)
     settings = settings.changed({"catalog.enabled": settings.catalog.enabled and catalog})
-    session = build_session(beamline_names(settings), metadata=keep_metadata(output), log=output / "session.log")
+    session = build_session(
+        beamline_names(settings), metadata=KeptMetadata(output / "metadata.json"), log=output / "session.log"
+    )
     process = CatalogProcess(output, config) if settings.catalog.enabled else None
     try:
         _talk(session, output, settings, process, _welcome(session["beamline"].detector.name, None))

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from processing.geometry import Geometry
@@ -19,6 +20,7 @@ MAX_SIDE = 1100
 """Pixels of the picture; the brightest pixel of each block is shown, as on the live page."""
 SIZE_IN = (9.6, 4.8)
 _RINGS = 5
+_ALWAYS = ("accepted", "low_intensity", "streak", "background", "gated")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +51,14 @@ class LivePicture:
 
 
 def picture_of(result: Path, title: str, frames: Mapping[str, int]) -> LivePicture | None:
-    """Read a result file; None when there is none, or it has no sum yet."""
+    """Read a result file; None when there is none, or no frame is in its sum yet."""
     try:
         with h5py.File(result, "r") as file:
             entry = file["entry"]
-            total, valid = entry["sum/data"][()], entry["sum/valid"][()]
             summed = int(entry["sum/frames"][()])
+            if not summed:
+                return None
+            total, valid = entry["sum/data"][()], entry["sum/valid"][()]
             geometry = _geometry(entry["instrument"])
     except (OSError, KeyError):
         return None
@@ -127,10 +131,11 @@ def _radius_px(geometry: Geometry, q_per_m: float) -> float:
 
 def _bars(axes: Axes, frames: Mapping[str, int]) -> None:
     """Draw the number of frames in each category that has some."""
-    shown = {name.replace("_", " "): number for name, number in frames.items() if number or name == "accepted"}
+    shown = {name.replace("_", " "): number for name, number in frames.items() if number or name in _ALWAYS}
     bars = axes.barh(list(shown), list(shown.values()), color="0.45")
     axes.bar_label(bars, padding=3)
     axes.invert_yaxis()
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("frames")
     axes.margins(x=0.15)
     for side in ("top", "right"):

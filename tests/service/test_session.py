@@ -101,11 +101,6 @@ def test_names_follow_the_detector():
     assert names["ring_countdown"] == "TPS:TimeToNextInjSec"
 
 
-def test_scan_numbers_go_on_in_the_next_session(tmp_path):
-    session.keep_metadata(tmp_path)["scan_id"] = 41
-    assert session.keep_metadata(tmp_path)["scan_id"] == 41
-
-
 class Prompt:
     """IPython on a terminal, as a person sees it."""
 
