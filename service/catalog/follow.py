@@ -113,9 +113,23 @@ class Follower:
             if not file.done and file.rests_until < time.monotonic():
                 self._try(file)
         if time.monotonic() - self._flushed > FLUSH_EVERY_S:
-            self._flushed = time.monotonic()
-            self._sink.flush()
+            self._flush()
         return all(file.done or (file.stop is None and not file.tries) for file in self._files.values())
+
+    def _flush(self) -> None:
+        self._flushed = time.monotonic()
+        try:
+            self._sink.flush()
+        except OSError:
+            # What of it was written nobody knows: rows must not be there twice.
+            for file in [file for file in self._files.values() if file.uid and not file.done]:
+                self._anew(file)
+            raise
+
+    def _anew(self, file: _File) -> None:
+        """Forget what was written of a run, so that it is removed and written again."""
+        self._sink.forget(file.uid)
+        self._files[file.path] = file.again()
 
     def _try(self, file: _File) -> None:
         try:
@@ -128,9 +142,7 @@ class Follower:
             if file.tries >= MAX_TRIES:
                 self._give_up(file, f"{error}, {file.tries + 1} times")
                 return
-            # What was written of it is removed, and the run written anew.
-            self._sink.forget(file.uid)
-            self._files[file.path] = file.again()
+            self._anew(file)
 
     def _give_up(self, file: _File, why: str) -> None:
         log.warning("%s is not in the catalogue: %s", file.path.name, why)
