@@ -10,6 +10,7 @@ from service.cli import (
     demo,
     export,
     live,
+    queue,
     reconstruct,
     recover,
     reprocess,
@@ -36,6 +37,7 @@ app.command()(scan.scan)
 app.command()(shell.shell)
 app.command()(catalog.catalog)
 app.command()(export.export)
+app.command()(queue.queue)
 app.command()(reprocess.reprocess)
 app.command()(rescreen.rescreen)
 app.command()(recover.recover)
