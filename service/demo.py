@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from service.config import Settings
-from service.documents import DocumentWriter, ScanProgress
+from service.documents import DocumentWriter
 from service.errors import NotReachedError, UserError
 from service.listen import listen_tcp, port_of
 from service.own_sum import own_sum
@@ -39,6 +39,10 @@ class DemoOptions:
         Points along x and y, 10 um apart.
     speed : float or None
         Simulated seconds a second; None: one that fits detector and sample.
+    exposure_s : float or None
+        Of a point; None: one that keeps the demonstration short.
+    packing, spread_nm : float
+        Of the particles, as `xedm sim` takes them.
     """
 
     detector: str = "eig1m"
@@ -47,7 +51,9 @@ class DemoOptions:
     seed: int = 0
     speed: float | None = None
     http: int = 0
-    output: Path = Path("xedm-output")
+    exposure_s: float | None = None
+    packing: float = 0.0
+    spread_nm: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,15 +133,22 @@ def fresh_folder(output: Path, name: str = "demo") -> Path:
     return folder.resolve()
 
 
-def start_demo(options: DemoOptions, pairs: Sequence[str] = ()) -> Demo:
+def start_demo(options: DemoOptions, folder: Path, pairs: Sequence[str] = ()) -> Demo:
     """Start the simulated beamline and the live service, and point this process at them.
+
+    Parameters
+    ----------
+    options : DemoOptions
+    folder : Path
+        For everything that comes of it; must be there.
+    pairs : sequence of str
+        `section.key=value` for the service.
 
     Raises
     ------
     UserError
         When one of them does not come up.
     """
-    folder = fresh_folder(options.output)
     speed = options.speed or SPEED[options.detector, options.sample]
     settings = [f"reconstruction.object_diameter_m={DIAMETER_M[options.sample]}", *pairs]
     with listen_tcp(0, what="the stream", option="--stream-port") as held:
@@ -149,7 +162,10 @@ def start_demo(options: DemoOptions, pairs: Sequence[str] = ()) -> Demo:
             speed=speed,
             seed=options.seed,
             truth=folder / "truth",
-            options=["--stream-port", str(port)],
+            options=[
+                *("--stream-port", str(port)),
+                *("--packing", f"{options.packing:g}", "--spread-nm", f"{options.spread_nm:g}"),
+            ],
         )
         stream = f"tcp://127.0.0.1:{port}"
         receiving = pool.submit(start_live, folder, stream=stream, http=options.http, settings=settings)
@@ -162,8 +178,14 @@ def start_demo(options: DemoOptions, pairs: Sequence[str] = ()) -> Demo:
     return demo
 
 
-def scan(demo: Demo, *, as_json: bool) -> Path:
-    """Run the Bluesky scan, with its progress; return the file of its documents.
+def scan(demo: Demo, progress: Callable[[str, dict[str, Any]], None]) -> Path:
+    """Run the Bluesky scan; return the file of its documents.
+
+    Parameters
+    ----------
+    demo : Demo
+    progress : callable
+        Gets every document's name and content.
 
     Raises
     ------
@@ -181,10 +203,10 @@ def scan(demo: Demo, *, as_json: bool) -> Path:
     session = build_session(names, log=demo.log)
     documents = DocumentWriter(demo.folder)
     session["RE"].subscribe(documents)
-    session["RE"].subscribe(ScanProgress(as_json=as_json))
+    session["RE"].subscribe(progress)
     x, y = ((count - 1) * STEP_UM / 2 for count in options.points)
     detectors = [session[options.detector], session["live"]]
-    exposure = EXPOSURE_S[options.sample]
+    exposure = options.exposure_s or EXPOSURE_S[options.sample]
     plan = session["ensemble_scan"](
         detectors,
         session["stage"],

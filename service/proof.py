@@ -127,12 +127,39 @@ def confusion_of(
     return dict(every), clear
 
 
-def _label_rows(confusion: dict[tuple[str, str], int], clear: Counter[tuple[str, str]]) -> list[Row]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screened:
+    """What the screening made of good frames and of clear contaminants.
+
+    Attributes
+    ----------
+    good, lost : int
+        Good frames, and those of them that are not in the sum; what the scan itself declared void is repeated, not
+        lost.
+    dirty, kept : int
+        Frames that are clearly silicon, streak, background or gated, and those of them in the sum.
+    """
+
+    good: int
+    lost: int
+    dirty: int
+    kept: int
+
+
+def screened(confusion: dict[tuple[str, str], int], clear: Counter[tuple[str, str]]) -> Screened:
+    """Count what `confusion_of` returned."""
     good = sum(count for (label, _), count in confusion.items() if label == "accepted")
-    # what the scan itself declared void is repeated, not lost
-    lost = good - sum(confusion.get(("accepted", found), 0) for found in ("accepted", "gated"))
-    dirty = sum(count for (label, _), count in clear.items() if label in _CONTAMINANTS)
-    kept = sum(count for (label, found), count in clear.items() if label in _CONTAMINANTS and found == "accepted")
+    return Screened(
+        good=good,
+        lost=good - sum(confusion.get(("accepted", found), 0) for found in ("accepted", "gated")),
+        dirty=sum(count for (label, _), count in clear.items() if label in _CONTAMINANTS),
+        kept=sum(count for (label, found), count in clear.items() if label in _CONTAMINANTS and found == "accepted"),
+    )
+
+
+def _label_rows(confusion: dict[tuple[str, str], int], clear: Counter[tuple[str, str]]) -> list[Row]:
+    found = screened(confusion, clear)
+    good, lost, dirty, kept = found.good, found.lost, found.dirty, found.kept
     return [
         Row(what="good frames lost", ours=f"{lost} of {good}", wanted="at most 1e-3", reached=lost <= 1e-3 * good),
         Row(

@@ -14,6 +14,7 @@ from processing.read_frame import Contribution, FrameReader
 from processing.screen import ScreenSettings, is_streak, judge, reference_total, ring_pixels
 from processing.snapshot import SumSnapshot
 from service.config import Settings
+from service.free_memory import sums_apart
 from service.hold import Hold
 from service.ledger import LOST, PENDING, Ledger
 from service.source import PointNote
@@ -198,6 +199,7 @@ class Series:
             When the user's mask has another shape; nothing has changed then.
         """
         valid = static_mask(self.header, shape, self._user_mask)
+        sums_apart(valid.size)
         row, col = self._beam_center(shape)
         part = self.settings.screening
         self.ring = ring_pixels(valid, row, col, part.ring_inner_px, part.ring_outer_px)

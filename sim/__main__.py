@@ -38,6 +38,8 @@ def parse(arguments: list[str] | None = None) -> SimSettings:
     add("--ca-port", type=int, default=0, metavar="PORT", help="0 = free port")
     add("--prefix", default="25A:", help="start of the PV names (default 25A:)")
     add("--countdown", choices=("jump", "hold"), default="jump", help="countdown during an injection")
+    add("--packing", type=float, default=0.0, help="part of space that the particles fill, 0 to 0.6 (default 0)")
+    add("--spread-nm", type=float, default=0.0, help="standard deviation of the particles' diameters (default 0)")
     add("--with-parent", action="store_true", help="end when standard input closes")
     values = vars(parser.parse_args(arguments))
     if "help" in values["faults"]:

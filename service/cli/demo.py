@@ -38,16 +38,16 @@ def demo(
 
     Example: xedm demo --points 10x10
     """
-    options = _options(detector, sample, points, seed, speed, http, output)
+    options = _options(detector, sample, points, seed, speed, http)
     from rich.console import Console
 
-    from service.demo import start_demo
+    from service.demo import fresh_folder, start_demo
 
     console = Console(quiet=as_json)
     tell = _Teller(console, as_json=as_json)
     console.print(f"Starting the simulated beamline ({detector}, {sample}) and the live service ...")
     begun = time.monotonic()
-    running = start_demo(options, set_ or [])
+    running = start_demo(options, fresh_folder(output), set_ or [])
     try:
         tell.event("ready", f"Live page: {running.url}", http=running.url, folder=str(running.folder))
         if not no_browser and not as_json:
@@ -68,9 +68,7 @@ def demo(
     raise typer.Exit(0 if proof.passed else 1)
 
 
-def _options(
-    detector: str, sample: str, points: str, seed: int, speed: float | None, http: int, output: Path
-) -> "DemoOptions":
+def _options(detector: str, sample: str, points: str, seed: int, speed: float | None, http: int) -> "DemoOptions":
     from service.demo import DemoOptions
 
     match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", points)
@@ -84,15 +82,15 @@ def _options(
         seed=seed,
         speed=speed,
         http=http,
-        output=output,
     )
 
 
 def _run(running: "Demo", tell: "_Teller") -> tuple["Proof", dict[str, Any], dict[str, Path]]:
     from service.demo import scan, truth_sum
+    from service.documents import ScanProgress
     from service.proof import accepted_frames, prove
 
-    documents = scan(running, as_json=tell.as_json)
+    documents = scan(running, ScanProgress(as_json=tell.as_json))
     tell.event("scanned", "Scan done; making the last image and the final file ...")
     status = running.wait_until_ended(lambda _: None)
     result = Path(status["result"])

@@ -75,10 +75,12 @@ def live_settings(
 def run_live(settings: Settings, *, once: bool, as_json: bool, with_parent: bool = False) -> int:
     """Run the service until it is told to stop (or one series has ended); return the exit code."""
     from service.audit import keep_audit
+    from service.free_memory import one_pool
     from service.live import LiveService
     from service.pvs import start_pvs
     from service.web import start_web
 
+    one_pool()
     service = LiveService(settings)
     web = pvs = None
     end_audit = keep_audit(settings.output.directory)

@@ -27,6 +27,7 @@ def reproduce(
     data_sets: Annotated[int, typer.Option(help="so many, with seeds from --seed on", min=1, max=1000)] = 1,
     packing: Annotated[float, typer.Option(help="part of space the particles fill", min=0, max=0.6)] = 0.0,
     spread_nm: Annotated[float, typer.Option(help="standard deviation of the diameters", min=0, max=3)] = 0.0,
+    scan: Annotated[bool, typer.Option("--scan", help="with motors and RunEngine, in simulated time")] = False,
     workers: Annotated[int | None, typer.Option(help="threads that draw frames; default: all cores", min=1)] = None,
     again: Annotated[Path | None, typer.Option(help="folder of such a run: measure and draw it anew")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value for service and image")] = None,
@@ -47,6 +48,8 @@ def reproduce(
     from service.reproduce.run import measure_again, reproduce_run
 
     check_simulation(detector, sample, None)
+    if scan and data_sets > 1:
+        raise UsageError(f"--scan makes one data set a command, got --data-sets {data_sets}; give each its --seed")
     Settings().changed(parse_pairs(set_ or []))
     tell = _Teller(as_json=as_json)
     try:
@@ -63,6 +66,7 @@ def reproduce(
                     packing=packing,
                     spread_nm=spread_nm,
                     workers=workers or os.cpu_count() or 1,
+                    scan=scan,
                     settings=tuple(set_ or []),
                 )
                 for number in range(data_sets)
@@ -155,10 +159,13 @@ class _Teller:
             ("ours", "right"),
             ("wanted", "left"),
             ("reached?", "left"),
+            ("aim", "left"),
+            ("reached? ", "left"),
         ):
             table.add_column(name, justify="right" if side == "right" else "left")
+        said = {True: "yes", False: "NO", None: ""}
         for row in outcome.rows:
-            table.add_row(row.what, row.paper, row.ours, row.wanted, {True: "yes", False: "NO", None: ""}[row.reached])
+            table.add_row(row.what, row.paper, row.ours, row.wanted, said[row.reached], row.aim, said[row.aimed])
         self.console.print(table)
         for note in outcome.notes:
             self.console.print(f"- {note}", soft_wrap=True)

@@ -1,6 +1,7 @@
 """One data set through the real service: a simulated sender of independent frames, `xedm live`, a result file."""
 
 import json
+import math
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -16,8 +17,10 @@ _ENDED = ("complete", "incomplete", "failed")
 _POLL_S = 0.5
 _START_TIMEOUT_S = 120.0
 _WRITING_S = 60.0
+_SCAN_SPEED = {"au-sio2": 600.0, "nv-lp": 20.0}
+"""Simulated seconds a second: the faster, the more of a top-up period is kept free against the session's latency."""
 _NOTE = "acquired.json"
-_NOTED = ("detector", "frames", "seed", "packing", "spread_nm", "workers")
+_NOTED = ("detector", "frames", "seed", "packing", "spread_nm", "workers", "scan")
 
 Progress = Callable[[int, int], None]
 
@@ -38,6 +41,8 @@ class Order:
         Standard deviation of the particles' diameters, nm.
     workers : int
         Threads that draw frames.
+    scan : bool
+        Through the whole beamline with its motors and a RunEngine, instead of the stream alone.
     settings : tuple of str
         `section.key=value` for the service.
     """
@@ -49,6 +54,7 @@ class Order:
     packing: float = 0.0
     spread_nm: float = 0.0
     workers: int = 1
+    scan: bool = False
     settings: tuple[str, ...] = ()
 
 
@@ -93,30 +99,67 @@ class Acquired:
 def acquire(order: Order, folder: Path, progress: Progress) -> Acquired:
     """Send and receive one series; both processes have ended when this returns.
 
+    With `order.scan` at most one in a process, because Channel Access finds its servers only once.
+
     Raises
     ------
     UserError
         When a process does not start, the sender fails or the service does not end the series.
     """
+    acquired = _by_scan(order, folder, progress) if order.scan else _by_stream(order, folder, progress)
+    _note(acquired)
+    return acquired
+
+
+def _by_scan(order: Order, folder: Path, progress: Progress) -> Acquired:
+    """Simulated IOCs, stage and top-up, `ensemble_scan` in a RunEngine, service."""
+    from service.demo import DemoOptions, scan, start_demo
+
+    across = math.ceil(math.sqrt(order.frames))
+    down = math.ceil(order.frames / across)
+
+    def count_points(name: str, document: dict[str, Any]) -> None:
+        if name == "event" and "live_frame" in document["data"]:
+            progress(int(document["seq_num"]), across * down)
+
+    options = DemoOptions(
+        detector=order.detector,
+        sample=order.run.sample,
+        points=(across, down),
+        seed=order.seed,
+        speed=_SCAN_SPEED[order.run.sample],
+        exposure_s=order.run.exposure_s,
+        packing=order.packing,
+        spread_nm=order.spread_nm,
+    )
+    demo = start_demo(options, folder, _settings(order))
+    try:
+        begun = time.monotonic()
+        scan(demo, count_points)
+        status = demo.wait_until_ended(lambda _: None, _START_TIMEOUT_S + _WRITING_S)
+        return _acquired(order, folder, status, time.monotonic() - begun)
+    finally:
+        demo.stop()
+
+
+def _acquired(order: Order, folder: Path, status: dict[str, Any], seconds: float) -> Acquired:
+    return Acquired(order=order, folder=folder, result=Path(status["result"]), status=status, seconds=seconds)
+
+
+def _by_stream(order: Order, folder: Path, progress: Progress) -> Acquired:
+    """A sender of frames without motors or clock, and the service."""
     words = ["--detector", order.detector, "--sample", order.run.sample, "--frames", str(order.frames)]
     words += ["--seed", str(order.seed), "--packing", f"{order.packing:g}", "--workers", str(order.workers)]
     words += ["--spread-nm", f"{order.spread_nm:g}"]
     words += ["--truth", str(folder / "truth"), "--with-parent"]
     sender = start("simulated sender", ["-m", "sim.stream_run", *words], folder / "sender.log", _START_TIMEOUT_S)
     try:
-        live = start_live(folder, stream=sender.ready["stream"], settings=_settings(order))
+        settings = ["pvs.enabled=false", *_settings(order)]
+        live = start_live(folder, stream=sender.ready["stream"], settings=settings)
         try:
             begun = time.monotonic()
             status = _wait(live, sender, order.frames, progress)
-            acquired = Acquired(
-                order=order,
-                folder=folder,
-                result=Path(status["result"]),
-                status=status,
-                seconds=time.monotonic() - begun,
-            )
-            _note(acquired)
-            return acquired
+            return _acquired(order, folder, status, time.monotonic() - begun)
         finally:
             live.stop()
     finally:
@@ -165,7 +208,6 @@ def _settings(order: Order) -> Sequence[str]:
         f"reconstruction.object_diameter_m={diameter:g}",
         "reconstruction.at_frames=[]",  # the last image only: the time of the earlier ones belongs to the sender
         f"reconstruction.seed={order.seed}",
-        "pvs.enabled=false",
         *order.settings,
     ]
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -72,6 +73,7 @@ def measure_again(data_sets: list[Acquired], folder: Path, tell: Tell) -> Outcom
 def _measured(data_sets: Iterable[Acquired], folder: Path, tell: Tell) -> Outcome:
     """Measure each data set as soon as it is there."""
     values, sets, seconds = [], [], []
+    confusion: Counter[tuple[str, str]] = Counter()
     for acquired in data_sets:
         seed = acquired.order.seed
         counts = {name: count for name, count in acquired.status["counts"].items() if count}
@@ -89,8 +91,9 @@ def _measured(data_sets: Iterable[Acquired], folder: Path, tell: Tell) -> Outcom
         seconds.append({"acquire": acquired.seconds, "validate": time.monotonic() - begun})
         sets.append(acquired)
         values.append(found.values)
+        confusion.update(found.confusion)
         tell("measured", f"data set {seed}: {len(figures)} figures", seed=seed, figures=[str(path) for path in figures])
-    return _written(sets, values, seconds, folder)
+    return _written(sets, values, confusion, seconds, folder)
 
 
 def _say_working(tell: Tell, seed: int, text: str) -> None:
@@ -98,7 +101,11 @@ def _say_working(tell: Tell, seed: int, text: str) -> None:
 
 
 def _written(
-    sets: list[Acquired], values: list[dict[str, float]], seconds: list[dict[str, float]], folder: Path
+    sets: list[Acquired],
+    values: list[dict[str, float]],
+    confusion: Counter[tuple[str, str]],
+    seconds: list[dict[str, float]],
+    folder: Path,
 ) -> Outcome:
     order = sets[0].order
     rows, notes = (
@@ -114,11 +121,12 @@ def _written(
         "spread_nm": order.spread_nm,
         "passed": all(row.reached is not False for row in rows),
         "rows": [as_facts(row) for row in rows],
+        "confusion": [[*pair, count] for pair, count in sorted(confusion.items())],
         "notes": notes,
         "seconds": [{name: round(value, 1) for name, value in one.items()} for one in seconds],
     }
     title = f"xedm reproduce {order.run.sample}"
-    text = as_markdown(title, notes, rows)
+    text = as_markdown(title, notes, rows, confusion)
     (folder / "table.md").write_text(text, encoding="utf-8")
     (folder / "table.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return Outcome(folder=folder, rows=rows, notes=notes, text=text, facts=facts)
@@ -131,8 +139,13 @@ def _notes(sets: list[Acquired], *, limited: bool) -> list[str]:
     seeds = ", ".join(str(one.order.seed) for one in sets)
     many = "" if len(sets) == 1 else "; median of the data sets, judged by the worst"
     sent = f"{order.frames} simulated frames of {run.exposure_s:g} s on {order.detector}, each an independent draw"
+    way = (
+        "a Bluesky scan of the simulated beamline, top-up and repeats included"
+        if order.scan
+        else "over the wire to the live service"
+    )
     notes = [
-        f"{sent}, over the wire to the live service; seed{'s' if len(sets) > 1 else ''} {seeds}{many}",
+        f"{sent}, {way}; seed{'s' if len(sets) > 1 else ''} {seeds}{many}",
         "the paper compares with electron microscopy and crystallography, these rows with the model that was simulated",
     ]
     if order.frames < run.frames:

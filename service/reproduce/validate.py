@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from processing.absolute import Diagonal, diagonal
 from processing.edge_clips import ClipCurve, clip_curve
 from processing.error_matrix import ErrorMatrix, error_matrix
-from processing.frame import CATEGORY_NAMES, Category
+from processing.frame import Category
 from processing.metrics import compare_to_model, shell_width_m
 from processing.prepared import Prepared
 from processing.shell_fit import ShellFit, fit_shell
@@ -25,7 +25,7 @@ from service.config import Settings, parse_pairs
 from service.errors import UserError
 from service.imaging import ImagingResult
 from service.own_sum import own_sums
-from service.proof import accepted_frames, confusion_of
+from service.proof import accepted_frames, confusion_of, screened
 from service.reconstruct_file import configured, reconstruct_file
 from service.reproduce.acquire import Acquired
 from service.reproduce.paper import PaperRun
@@ -36,7 +36,6 @@ CORES_M, OUTERS_M = np.arange(16, 22) * 1e-9, np.arange(53, 59) * 1e-9
 GUIDED = {"algorithm": "ghio", "seeds": 100, "generations": 10, "iterations": 300, "best_fraction": 0.2}
 """The paper's method: 100 starts, ten generations, the best 20 % averaged."""
 OwnSums = dict[int, tuple[NDArray[np.uint64], NDArray[np.uint32]]]
-_CONTAMINANTS = ("low_intensity", "streak", "background")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,17 +242,14 @@ def _screening(result: Path, books: dict[str, Any]) -> tuple[ClipCurve, dict[tup
         verdict = dict(zip(rows["frame"][()].tolist(), rows["verdict"][()].tolist(), strict=True))
     taken = [verdict.get(entry["frame"]) == Category.ACCEPTED for entry in books["frames"]]
     clips = clip_curve([entry["clip"] for entry in books["frames"]], taken)
-    good = sum(count for (label, _), count in confusion.items() if label == "accepted")
-    lost = good - confusion.get(("accepted", CATEGORY_NAMES[Category.ACCEPTED]), 0)
-    dirty = sum(count for (label, _), count in clear.items() if label in _CONTAMINANTS)
-    kept = sum(count for (label, found), count in clear.items() if label in _CONTAMINANTS and found == "accepted")
+    found = screened(confusion, clear)
     clipped_kept, clipped = clips.between(0.1, 0.9)
     return (
         clips,
         confusion,
         {
-            "good_lost": lost / good if good else math.nan,
-            "dirty_kept": kept / dirty if dirty else math.nan,
+            "good_lost": found.lost / found.good if found.good else math.nan,
+            "dirty_kept": found.kept / found.dirty if found.dirty else math.nan,
             "clips_kept": clipped_kept / clipped if clipped else math.nan,
         },
     )

@@ -1,6 +1,6 @@
 """The whole live path: frames over a socket into `xedm live`, page and preview watched, on the same two cores.
 
-    python tests/benchmarks/bench_socket.py [--level dense] [--rate 133] [--seconds 60] [--cascade]
+    python tests/benchmarks/bench_socket.py [--level dense] [--rate 133] [--seconds 60] [--cascade] [--images]
 
 A sender of pooled frames (`sim.throughput`) paces them; the service runs as users run it. Afterwards the sum is
 compared with the sender's own, bit for bit. The last line is JSON.
@@ -17,6 +17,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "soak"))
 
@@ -74,12 +75,15 @@ def exact(result: Path, truth: Path) -> bool:
     return bool(np.array_equal(total, wanted) and np.array_equal(excluded, hot))
 
 
-def run(level: str, dtype: str, rate: float, frames: int, more: list[str]) -> dict[str, object]:
-    """Send and receive one series; return what was seen."""
+def run(
+    level: str, dtype: str, rate: float, frames: int, more: list[str], *, images: bool = False
+) -> dict[str, object]:
+    """Send and receive one series, with its images if wanted; return what was seen."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         sender = start_sender(folder, level, dtype, frames, rate, more)
-        settings = ["reconstruction.enabled=false", "stream.drain_s=2"]
+        imaging = ["object_diameter_m=55e-9"] if images else ["enabled=false"]
+        settings = [f"reconstruction.{setting}" for setting in imaging] + ["stream.drain_s=2"]
         live = start_live(folder / "live", stream=sender.ready["stream"], settings=settings)
         try:
             seen, looks, page = watch(live, sender)
@@ -107,6 +111,7 @@ def run(level: str, dtype: str, rate: float, frames: int, more: list[str]) -> di
             "exact": exact(Path(seen["result"]), folder / "truth.npz"),
             "most_behind": page["behind"],
             "service_cpu_ms": round(1e3 * used / frames, 2),
+            **({"images": page["images"]} if images else {}),
             "memory_mb": round(last),
             "memory_most_mb": round(max(mb for _, mb in memory)),
             "memory_growth_percent": round(100 * (last / first - 1), 2),
@@ -136,13 +141,17 @@ class Look:
     descriptors: int
 
 
-def watch(live: Running, sender: Running) -> tuple[dict, list[Look], dict[str, int]]:
-    """Look at the page as a browser does until the series has ended."""
-    begun, looks, most = time.monotonic(), [], {"behind": 0}
+def watch(live: Running, sender: Running) -> tuple[dict, list[Look], dict[str, Any]]:
+    """Look at the page as a browser does until the series has ended; images are [frames, seconds, what came of it]."""
+    begun, looks, most = time.monotonic(), [], {"behind": 0, "images": []}
     while True:
         with urllib.request.urlopen(f"{live.ready['http']}/status", timeout=30) as answer:
             status = json.load(answer)
         most["behind"] = max(most["behind"], status["behind"])
+        image = status["reconstruction"]
+        seen = [image["frames"], image["seconds"], image["state"]]
+        if image["state"] in ("done", "failed") and seen not in most["images"]:
+            most["images"].append(seen)
         pid = live.process.pid
         looks.append(Look(time.monotonic() - begun, status["counts"]["received"], memory_mb(pid), descriptors(pid)))
         if status["state"] in ("complete", "incomplete", "failed"):
@@ -162,11 +171,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--frames", type=int, help="instead of --seconds")
     parser.add_argument("--cascade", action="store_true", help="silicon, streaks and background as in the paper's run")
+    parser.add_argument("--images", action="store_true", help="au-sio2, with reconstruction as in every run")
     parser.add_argument("--detector", default="eig16m", choices=("eig1m", "eig16m"))
     options = parser.parse_args()
     frames = options.frames or round(options.seconds * (options.rate or 100.0))
     more = ["--detector", options.detector, *(["--cascade"] if options.cascade else [])]
-    print(json.dumps(run(options.level, options.type, options.rate, frames, more)))
+    more += ["--sample", "au-sio2"] if options.images else []
+    print(json.dumps(run(options.level, options.type, options.rate, frames, more, images=options.images)))
 
 
 if __name__ == "__main__":

@@ -62,9 +62,20 @@ def test_no_value_is_not_reached_and_null_in_json():
     row = row_of(table_of(run, 0.0, [values(run, shell_width_off_nm=math.nan)]), "shell_width_off_nm")
     assert (row.ours, row.reached) == ("none", False)
     assert json.loads(json.dumps(as_facts(row), allow_nan=False))["median"] is None
-    text = as_markdown("title", ["a note"], [row])
+    text = as_markdown("title", ["a note"], [row], {("accepted", "accepted"): 1200, ("streak", "accepted"): 2})
     assert "| **no** |" in text
-    assert text.endswith("- a note\n")
+    assert "- a note\n" in text
+    assert text.endswith("| frames | accepted |\n| --- | ---: |\n| truly accepted | 1 200 |\n| truly streak | 2 |\n")
+
+
+def test_the_median_is_held_against_the_aim():
+    run = RUNS["au-sio2"]
+    rows = table_of(run, 0.0, [values(run, ssim=ssim, error=0.06) for ssim in (0.99, 0.995, 0.999)])
+    ssim, error = row_of(rows, "ssim"), row_of(rows, "error")
+    assert (ssim.aim, ssim.aimed, ssim.reached) == ("at least 0.9940", True, True)
+    assert (error.aim, error.aimed, error.reached) == ("at most 0.056", False, True)
+    assert row_of(table_of(run, 0.5, [values(run, ssim=0.94)]), "ssim").aimed is True
+    assert row_of(table_of(run, 0.5, [values(run, ssim=0.94)]), "ssim").reached is None
 
 
 def test_notes_say_what_the_numbers_rest_on():
