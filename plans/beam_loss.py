@@ -29,7 +29,8 @@ class SuspendWithoutBeam(SuspenderBase):
 
     def _should_suspend(self, value: Any) -> bool:
         del value  # without its severity it does not say enough
-        return not self._ring.has_beam() and (self.RE.resumable or not self.RE.state.is_running)
+        engine: Any = self.RE
+        return not self._ring.has_beam() and (engine.resumable or not engine.state.is_running)
 
     def _should_resume(self, value: Any) -> bool:
         del value

@@ -45,7 +45,8 @@ def queue_session(output: Path, config: Path | None = None, settings: Settings |
     provide_repeater()
     settings = settings or load_settings(config)
     metadata = KeptMetadata(output / "metadata.json")
-    session = build_session(beamline_names(settings), metadata=metadata, log=output / "session.log")
+    log = output / "session.log"
+    session = build_session(beamline_names(settings), metadata=metadata, log=log, suspend=True)
     engine = session["RE"]
     engine.subscribe(DocumentWriter(output))
     if settings.catalog.csv:
@@ -85,7 +86,8 @@ def queued(plan: Callable[..., Generator[Any, Any, Any]]) -> Callable[..., Gener
         if not callable(parameter.default) or parameter.default is inspect.Parameter.empty
     ]
     functools.update_wrapper(run, plan)
-    del run.__wrapped__  # type: ignore[attr-defined] - its signature would be looked at instead
+    # The signature of what is wrapped would be looked at instead.
+    vars(run).pop("__wrapped__")
+    vars(run)["__signature__"] = inspect.Signature(parameters)
     run.__annotations__ = {}
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return run

@@ -83,7 +83,7 @@ def build_session(
     generation: Literal["eiger1", "eiger2"] = "eiger1",
     context_managers: list[Any] | None = None,
     log: Path | None = None,
-    suspend: bool = True,
+    suspend: bool = False,
 ) -> dict[str, Any]:
     """Make a RunEngine and the devices, connect, and arrange that leaving the session leaves the detector disarmed.
 

@@ -16,12 +16,12 @@ from typing import Any
 import h5py
 
 from processing.frame import CATEGORY_NAMES
+from service.documents import Document
 from service.eiger_file import DataFile, EigerFile
 from service.errors import UserError
 from service.frame_stores import spool_stem
 from service.spool_index import SpoolNames
 
-Document = dict[str, Any]
 Named = tuple[str, Document]
 
 SCREENING, FRAMES = "screening", "frames"

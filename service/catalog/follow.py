@@ -16,7 +16,6 @@ from typing import Any, Protocol
 from service.catalog.additions import (
     RESULT_KEY,
     SCREENING,
-    Document,
     Named,
     SeriesOfRun,
     additions,
@@ -25,7 +24,7 @@ from service.catalog.additions import (
     series_of_run,
     stop_with,
 )
-from service.documents import SUFFIX, insert_before_stop
+from service.documents import SUFFIX, Document, insert_before_stop
 from service.errors import UserError
 
 log = logging.getLogger("xedm.catalog")

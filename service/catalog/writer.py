@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 from bluesky_tiled_plugins.writing.tiled_writer import BATCH_SIZE, RunNormalizer, TiledWriter, _RunWriter
 
-from service.catalog.follow import Document
+from service.documents import Document
 
 
 class TiledSink:
@@ -63,7 +63,7 @@ def _as_os_error() -> Iterator[None]:
         raise OSError(f"the catalogue did not take it: {str(error).splitlines()[0]}") from error
 
 
-class _FlushingWriter(TiledWriter):  # type: ignore[misc]
+class _FlushingWriter(TiledWriter):
     """Batches by time instead of by number: 500 events of a run without a stop would not be readable at all."""
 
     runs: dict[str, Any]

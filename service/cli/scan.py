@@ -151,9 +151,8 @@ def run_scan(
     from service.session import build_session
 
     stopper, log = StopOnSignal(), output / "session.log"
-    session = build_session(
-        names, metadata=KeptMetadata(output / "metadata.json"), context_managers=[stopper.watch], log=log
-    )
+    metadata = KeptMetadata(output / "metadata.json")
+    session = build_session(names, metadata=metadata, context_managers=[stopper.watch], log=log, suspend=True)
     engine, detector, live = session["RE"], session["beamline"].detector, session["live"]
     writer, table = DocumentWriter(output), CsvExport(output, settings.spool.detector_files)
     engine.subscribe(writer)

@@ -55,7 +55,8 @@ def _simulated(output: Path, *, detector: str, sample: str, speed: float, seed: 
         try:
             point_at(beamline, live)
             names = beamline_names(settings, detector=detector, live_prefix=live.ready["prefix"])
-            session = build_session(names, metadata=KeptMetadata(output / "metadata.json"), log=output / "session.log")
+            metadata = KeptMetadata(output / "metadata.json")
+            session = build_session(names, metadata=metadata, log=output / "session.log", suspend=True)
             process = CatalogProcess(output) if catalog else None
             try:
                 _talk(session, output, settings, process, _welcome(detector, live))
@@ -78,9 +79,8 @@ def _real(config: Path | None, output: Path, *, catalog: bool) -> None:
     provide_repeater()
     settings = load_settings(config)
     settings = settings.changed({"catalog.enabled": settings.catalog.enabled and catalog})
-    session = build_session(
-        beamline_names(settings), metadata=KeptMetadata(output / "metadata.json"), log=output / "session.log"
-    )
+    metadata = KeptMetadata(output / "metadata.json")
+    session = build_session(beamline_names(settings), metadata=metadata, log=output / "session.log", suspend=True)
     process = CatalogProcess(output, config) if settings.catalog.enabled else None
     try:
         _talk(session, output, settings, process, _welcome(session["beamline"].detector.name, None))

@@ -150,7 +150,7 @@ def show(picture: LivePicture, folder: Path) -> Any:
     matplotlib.figure.Figure
     """
     from matplotlib import pyplot as plt
-    from matplotlib.backends import BackendFilter, backend_registry
+    from matplotlib.backends.registry import BackendFilter, backend_registry
 
     backend = plt.get_backend().lower()
     windows = {name.lower() for name in backend_registry.list_builtin(BackendFilter.INTERACTIVE)}
