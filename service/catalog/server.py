@@ -1,5 +1,7 @@
 """A Tiled server of our own in a thread: SQLite beside the results, 127.0.0.1 only, a random key."""
 
+import contextlib
+import io
 import json
 import logging
 import os
@@ -10,9 +12,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import uvicorn
+from bluesky_tiled_plugins.exporters import json_seq_exporter
 from tiled.catalog import from_uri
 from tiled.commandline._catalog import init as make_tables
 from tiled.config import Authentication
+from tiled.media_type_registration import default_serialization_registry
 from tiled.server.app import build_app
 from tiled.storage import parse_storage, register_storage
 from tiled.utils import ensure_uri
@@ -58,7 +62,8 @@ class CatalogServer:
             # What `from_uri` would start a process for, which takes three seconds longer. Aside: a half-made one stays.
             aside = aside_of(database)
             aside.unlink(missing_ok=True)
-            make_tables(str(aside), if_not_exists=True)
+            with contextlib.redirect_stderr(io.StringIO()):  # it tells the person that it does
+                make_tables(str(aside), if_not_exists=True)
             os.replace(aside, database)
         self._catalog = from_uri(
             database,
@@ -66,7 +71,10 @@ class CatalogServer:
             writable_storage=[(folder / "data").resolve(), tables],
             readable_storage=[path.resolve() for path in readable],
         )
+        logging.getLogger("tiled").setLevel(logging.WARNING)
         key = secrets.token_hex(32)
+        # With it a client can ask for a run as documents: `run.documents()`.
+        default_serialization_registry.register("BlueskyRun", "application/json-seq", json_seq_exporter)
         app = build_app(self._catalog, authentication=Authentication(single_user_api_key=key))
         self._socket = listen_tcp(port, what="the catalogue", option="catalog.port")
         self.address = Address(f"http://{LOOPBACK}:{port_of(self._socket)}", key)
