@@ -71,7 +71,7 @@ class CatalogServer:
             writable_storage=[(folder / "data").resolve(), tables],
             readable_storage=[path.resolve() for path in readable],
         )
-        logging.getLogger("tiled").setLevel(logging.WARNING)
+        logging.getLogger("tiled.server.app").setLevel(logging.WARNING)  # it tells its version
         key = secrets.token_hex(32)
         # With it a client can ask for a run as documents: `run.documents()`.
         default_serialization_registry.register("BlueskyRun", "application/json-seq", json_seq_exporter)
