@@ -36,7 +36,7 @@ check: $(READY) ## lint, format, types, import rules
 test-slow: $(READY) ## tests that take minutes
 	$(BIN)/python -m pytest -m slow --timeout 1200
 
-test-docs: $(READY) ## run the blocks of the README and compare their output
+test-docs: $(READY) ## run the blocks of README and docs and compare their output; run the notebook
 	$(BIN)/python -m pytest -m docs --timeout 600
 
 fuzz: $(READY) ## a million damaged messages on two cores, minutes
@@ -64,9 +64,10 @@ test-queue: $(VENV)/.queue ## the plans on the real queueserver, a minute
 bench: $(VENV)/.bench ## our kernel, files and live path beside the alternatives, one run; docs/reference/performance.md
 	$(BIN)/python tests/benchmarks/run_bench.py
 
-docs: $(READY) ## write the generated pages and build the Python reference (HTML in docs/_build)
+docs: $(READY) ## write the generated pages and figures and build the Python reference (HTML in docs/_build)
 	rm -rf docs/reference/api/generated
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/phasing_figures.py
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs/reference/api docs/_build
 
 format: $(READY) ## put the code in order

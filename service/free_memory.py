@@ -6,10 +6,12 @@ a process would wander and creep by a tenth, until nobody can tell that from a l
 
 import contextlib
 import ctypes
+import threading
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # M_... of <malloc.h>
-_LEAST_APART, _MOST_APART = 2 << 20, 16 << 20
-_KEPT = 8  # times the largest pooled block: what may lie free at the end of a pool
+_LEAST_APART, _MOST_APART = 1 << 20, 16 << 20
+_KEPT = 8  # times the largest pooled block: what may lie free at the end of the pool until it is given back
+_EVERY_S = 1.0
 
 
 def one_pool() -> bool:
@@ -21,17 +23,17 @@ def one_pool() -> bool:
 
 
 def sums_apart(pixels: int) -> bool:
-    """Take arrays larger than a frame straight from the system and give them straight back; False where that cannot be.
+    """Take large arrays straight from the system and give them straight back; False where that cannot be.
 
-    Messages, which come a hundred times a second, stay in the pools: fresh pages for each would cost 4 ms a dense frame
+    Messages, which come a hundred times a second, stay in the pool: fresh pages for each would cost 4 ms a dense frame
     of 16M. Without this, malloc moves the border up to the largest block that was ever freed.
 
     Parameters
     ----------
     pixels : int
-        Of a frame, of 4 bytes each; a sum has 8 bytes a pixel.
+        Of a frame. The border is at one byte a pixel: messages have less, sums eight.
     """
-    border = min(max(4 * pixels, _LEAST_APART), _MOST_APART)
+    border = min(max(pixels, _LEAST_APART), _MOST_APART)
     return _set(_MMAP_THRESHOLD, border) and _set(_TRIM_THRESHOLD, _KEPT * border)
 
 
@@ -41,8 +43,11 @@ def _set(option: int, value: int) -> bool:
     return False
 
 
-def give_back() -> bool:
-    """Return to the system what lies free in the pools; False where nothing was free. Takes some milliseconds."""
-    with contextlib.suppress(OSError, AttributeError):
-        return bool(ctypes.CDLL(None).malloc_trim(0))
-    return False
+def keep_level(stop: threading.Event) -> None:
+    """Give what lies free in the pool back to the system every second until told to stop; takes some milliseconds.
+
+    Messages of a hundred kilobytes pass through every hole there is, so what was given back once is soon taken again.
+    """
+    while not stop.wait(_EVERY_S):
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)

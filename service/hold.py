@@ -1,6 +1,8 @@
 """Compressed frames kept for a while, because their verdict may still change."""
 
+import mmap
 from collections import deque
+from dataclasses import replace
 
 from processing.frame import EncodedFrame
 
@@ -27,7 +29,7 @@ class Hold:
 
     def put(self, row: int, frame: EncodedFrame, *, marginal: bool) -> None:
         """Keep a frame; older ones make room, those far from any cut first. The newest always stays."""
-        self._frames[row] = frame
+        self._frames[row] = replace(frame, blob=_on_own_pages(frame.blob)) if marginal else frame
         self.held_bytes += len(frame.blob)
         (self._marginal if marginal else self._clear).append(row)
         while (self.held_bytes > self._capacity or len(self._frames) > self._most) and len(self._frames) > 1:
@@ -49,3 +51,11 @@ class Hold:
         self._clear.clear()
         self._marginal.clear()
         self.held_bytes = 0
+
+
+def _on_own_pages(blob: bytes | memoryview) -> memoryview:
+    """Copy what may stay for a whole run: between messages that come and go it would leave holes nobody can use."""
+    view = memoryview(blob).cast("B")
+    pages = mmap.mmap(-1, max(1, view.nbytes))
+    pages[: view.nbytes] = view
+    return memoryview(pages)[: view.nbytes].toreadonly()

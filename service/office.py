@@ -12,7 +12,6 @@ from typing import Any
 import structlog
 
 from processing.snapshot import SumSnapshot, Window, freeze
-from service import free_memory
 from service.books import ErrorLog
 from service.imaging import ImagingError, ImagingJob, ImagingResult, run_imaging
 from service.imaging_window import imaging_window
@@ -253,7 +252,6 @@ class Office:
             self._fresh = True
         elif len(folder.series.ledger) > folder.rows_written:
             self.save(folder)
-            free_memory.give_back()
             self._fresh = False
 
     def _pause_s(self) -> float:

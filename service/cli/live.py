@@ -75,7 +75,7 @@ def live_settings(
 def run_live(settings: Settings, *, once: bool, as_json: bool, with_parent: bool = False) -> int:
     """Run the service until it is told to stop (or one series has ended); return the exit code."""
     from service.audit import keep_audit
-    from service.free_memory import one_pool
+    from service.free_memory import keep_level, one_pool
     from service.live import LiveService
     from service.pvs import start_pvs
     from service.web import start_web
@@ -99,6 +99,7 @@ def run_live(settings: Settings, *, once: bool, as_json: bool, with_parent: bool
             signal.signal(number, lambda *_: stop.set())
         if with_parent:
             threading.Thread(target=end_with_input, args=(stop,), name="parent", daemon=True).start()
+        threading.Thread(target=keep_level, args=(stop,), name="memory", daemon=True).start()
         service.start()
         print(json.dumps(ready), flush=True)
         code = _watch(service, stop, once=once)

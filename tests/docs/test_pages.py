@@ -16,6 +16,7 @@ RUN = (
     "docs/how-to/use-your-own-mask.md",
     "docs/reference/result-file.md",
     "docs/reference/simulation.md",
+    "docs/explanation/phasing.md",
     "docs/explanation/screening.md",
 )
 """Pages whose blocks `test_readme.py` runs."""

@@ -2,11 +2,14 @@
 
 import ctypes
 import platform
+import threading
+import time
 
 import numpy as np
 import pytest
 
-from service.free_memory import give_back, one_pool, sums_apart
+from service import free_memory
+from service.free_memory import one_pool, sums_apart
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such settings")
 
@@ -33,11 +36,18 @@ def test_a_sum_is_apart_and_a_frame_is_pooled_however_large_the_blocks_freed_bef
     before = apart_bytes()
     total = np.ones(pixels, np.uint64)
     assert apart_bytes() - before >= total.nbytes
-    message = np.ones(pixels // 8, np.uint32)
+    message = np.ones(pixels // 8, np.uint32)  # half a byte a pixel
     assert apart_bytes() - before < total.nbytes + message.nbytes
     del total
     assert apart_bytes() <= before
 
 
-def test_giving_back_never_fails():
-    assert give_back() in (True, False)
+def test_it_ends_when_told(monkeypatch):
+    monkeypatch.setattr(free_memory, "_EVERY_S", 0.01)
+    stop = threading.Event()
+    thread = threading.Thread(target=free_memory.keep_level, args=(stop,))
+    thread.start()
+    time.sleep(0.05)
+    stop.set()
+    thread.join(10.0)
+    assert not thread.is_alive()
