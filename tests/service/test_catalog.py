@@ -4,6 +4,7 @@ import gc
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import event_model
@@ -16,6 +17,7 @@ from service.catalog.client import Address, address_of, connect
 from service.catalog.follow import Follower
 from service.catalog.server import CatalogServer
 from service.catalog.writer import TiledSink
+from service.cli.catalog import keep
 from service.config import Settings
 from service.documents import read_documents
 from service.errors import ConfigurationError, NotReachedError
@@ -133,6 +135,20 @@ def test_without_the_key_nothing_is_told(server):
     gc.collect()
 
 
+def test_the_catalogue_listens_on_this_machine_only(server):
+    assert server._socket.getsockname()[0] == "127.0.0.1"
+
+
+def test_a_run_comes_back_as_documents(scanned, run):
+    kept = [name for name, doc in read_documents(Path(scanned[1]["documents"])) if doc.get("name") != "frames"]
+    given = [name for name, _ in run.documents()]
+    assert given[0] == "start"
+    assert given[-1] == "stop"
+    rows = run["screening"].read()["frame"].size
+    assert given.count("event") == kept.count("event") + rows
+    assert given.count("descriptor") == kept.count("descriptor") + 1
+
+
 def test_only_this_user_may_read_the_key(scanned, server):
     path = scanned[0] / "catalog" / "server.json"
     assert path.stat().st_mode & 0o077 == 0
@@ -155,6 +171,22 @@ def test_a_run_that_was_half_written_is_written_anew(scanned, server, catalog, t
     again = catalog[told["uid"][::-1]]
     assert again["primary"].read()["eig1m_frame"].size == POINTS
     np.testing.assert_array_equal(again["frames"]["eig1m_image"][0], catalog[told["uid"]]["frames"]["eig1m_image"][0])
+
+
+def test_runs_go_to_a_server_elsewhere(scanned, server, catalog, tmp_path, monkeypatch, capsys):
+    _, told = scanned
+    uid = f"ffff{told['uid'][4:]}"
+    (tmp_path / "copy.documents.jsonl").write_text(Path(told["documents"]).read_text().replace(told["uid"], uid))
+    monkeypatch.setenv("OUR_KEY", server.address.key)
+    settings = Settings().changed({"catalog.server": server.address.url, "catalog.key_variable": "OUR_KEY"})
+    stop = threading.Event()
+    stop.set()
+    keep(settings, tmp_path, stop)
+    assert catalog[uid]["screening"].read()["frame"].size == catalog[told["uid"]]["screening"].read()["frame"].size
+    assert json.loads(capsys.readouterr().out) == {"ready": True, "http": server.address.url}
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path.name for path in left] == ["copy.documents.jsonl"]
+    assert server.address.key not in left[0].read_text()
 
 
 def test_a_server_elsewhere_needs_its_key_in_the_environment(tmp_path, monkeypatch):
