@@ -26,11 +26,13 @@ class Prompt:
     def __init__(self, session: dict[str, Any], output: Path, settings: Settings) -> None:
         from bluesky.simulators import check_limits, summarize_plan
 
+        from service.session import is_plan
+
         self.names = session
         # IPython empties the namespace when it ends.
         self._engine, self._beamline = session["RE"], session["beamline"]
         self._subscribe(output, settings)
-        plans = [name for name, thing in session.items() if getattr(thing, "__module__", "").startswith("plans.")]
+        plans = [name for name, thing in session.items() if is_plan(thing)]
         session["help"] = Overview(
             detector=self._beamline.detector.name,
             plans=plans,

@@ -5,7 +5,7 @@ import functools
 import inspect
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from service.config import Settings, load_settings
 
@@ -40,7 +40,7 @@ def queue_session(output: Path, config: Path | None = None, settings: Settings |
     from service.documents import DocumentWriter
     from service.export import CsvExport
     from service.kept_metadata import KeptMetadata
-    from service.session import beamline_names, build_session, provide_repeater
+    from service.session import beamline_names, build_session, is_plan, provide_repeater
 
     provide_repeater()
     settings = settings or load_settings(config)
@@ -55,18 +55,14 @@ def queue_session(output: Path, config: Path | None = None, settings: Settings |
         process = CatalogProcess(output, config)
         atexit.register(process.stop)
     names = {"RE": engine, **session["beamline"].namespace()}
-    return names | {name: queued(thing) for name, thing in session.items() if _is_plan(thing)}
-
-
-def _is_plan(thing: object) -> bool:
-    return inspect.isgeneratorfunction(thing) and thing.__module__.startswith("plans.")
+    return names | {name: queued(thing) for name, thing in session.items() if is_plan(thing)}
 
 
 def queued(plan: Callable[..., Generator[Any, Any, Any]]) -> Callable[..., Generator[Any, Any, Any]]:
     """Return a plan as the queue can take it.
 
     The queue checks arguments by annotations, of which it knows plain types only: others are left out, so that names
-    of devices become the devices. What cannot be written as a value (a function as default) cannot come from a queue.
+    of devices become the devices. A function that one may give (whom to tell, who confirms) cannot come from a queue.
 
     Examples
     --------
@@ -83,7 +79,7 @@ def queued(plan: Callable[..., Generator[Any, Any, Any]]) -> Callable[..., Gener
             annotation=parameter.annotation if parameter.annotation in _PLAIN else inspect.Parameter.empty
         )
         for parameter in inspect.signature(plan).parameters.values()
-        if not callable(parameter.default) or parameter.default is inspect.Parameter.empty
+        if not _is_function(parameter)
     ]
     functools.update_wrapper(run, plan)
     # The signature of what is wrapped would be looked at instead.
@@ -91,3 +87,13 @@ def queued(plan: Callable[..., Generator[Any, Any, Any]]) -> Callable[..., Gener
     vars(run)["__signature__"] = inspect.Signature(parameters)
     run.__annotations__ = {}
     return run
+
+
+def _is_function(parameter: inspect.Parameter) -> bool:
+    """Whether a parameter can be nothing but a function, or left out."""
+    if parameter.default is inspect.Parameter.empty:
+        return False
+    kinds = [kind for kind in get_args(parameter.annotation) or (parameter.annotation,) if kind is not type(None)]
+    if get_origin(parameter.annotation) is Callable:
+        return True
+    return callable(parameter.default) or all(get_origin(kind) is Callable for kind in kinds)

@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import inspect
 import logging
 import os
 import sys
@@ -148,6 +149,11 @@ def build_session(
         "bp": bp,
         **beamline.namespace(),
     }
+
+
+def is_plan(thing: object) -> bool:
+    """Whether something of a session is one of our plans."""
+    return inspect.isgeneratorfunction(thing) and thing.__module__.startswith("plans.")
 
 
 def leave_safely(beamline: "Beamline", engine: Any) -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import h5py
 import pytest
@@ -20,9 +21,18 @@ class Stage:
     """A device."""
 
 
-def plan(detectors, stage: Stage, exposure: float, step: float | tuple[float, float], *, sample: str = "a", tell=print):
+def plan(
+    detectors,
+    stage: Stage,
+    exposure: float,
+    step: float | Callable[[float], float],
+    *,
+    sample: str = "a",
+    tell=print,
+    confirm: Callable[[str], bool] | None = None,
+):
     """Scan."""
-    tell(sample)
+    tell(sample, confirm)
     return (yield (detectors, stage, exposure, step))
 
 
@@ -33,7 +43,7 @@ def test_a_plan_for_the_queue_takes_names_for_devices_and_no_functions(capsys):
     assert taken.__doc__ == "Scan."
     assert inspect.isgeneratorfunction(taken)
     assert list(taken(["eig1m"], "stage", 1.0, 2.0, sample="b")) == [(["eig1m"], "stage", 1.0, 2.0)]
-    assert capsys.readouterr().out == "b\n"
+    assert capsys.readouterr().out == "b None\n"
 
 
 def free_port():
