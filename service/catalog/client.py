@@ -70,7 +70,7 @@ def address_of(settings: Settings, output: Path) -> Address:
 
 
 def connect(address: Address) -> Any:
-    """Return the client of a catalogue.
+    """Return the client of a catalogue, its runs in the order in which they began.
 
     Raises
     ------
@@ -81,7 +81,9 @@ def connect(address: Address) -> Any:
     from tiled.client import from_uri
 
     try:
-        return from_uri(address.url, api_key=address.key)
+        client = from_uri(address.url, api_key=address.key)
+        # A run that was written late, or anew, is none the newer for it.
+        return client.sort(("start.time", 1))
     except (httpx.HTTPError, OSError, ValueError) as error:
         raise NotReachedError(
             f"catalogue {address.url} must answer, got {type(error).__name__}: {str(error).splitlines()[0]}; see "

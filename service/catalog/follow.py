@@ -33,10 +33,10 @@ FLUSH_EVERY_S = 2.0
 """How old what is read of a running scan may be: each flush costs the server some 40 ms, however many points."""
 RESULT_TIMEOUT_S = 900.0
 """From the stop document to the final result file, after which the run goes without its screening results."""
-
-
-MAX_TRIES = 5
-RETRY_EVERY_S = 2.0
+RETRY_AFTER_S, RETRY_AT_MOST_S = 2.0, 300.0
+"""After the first failure, doubled with each, and at most."""
+MAX_STRANGE = 5
+"""How often a run is tried that the catalogue takes line by line and cannot write as a table."""
 
 
 class RunSink(Protocol):
@@ -76,7 +76,8 @@ class _File:
 
     def again(self) -> "_File":
         """Return it as it was before the first line was read."""
-        return _File(self.path, tries=self.tries + 1, rests_until=time.monotonic() + RETRY_EVERY_S)
+        rest_s = min(RETRY_AFTER_S * 2.0**self.tries, RETRY_AT_MOST_S)
+        return _File(self.path, tries=self.tries + 1, rests_until=time.monotonic() + rest_s)
 
 
 class Follower:
@@ -119,11 +120,16 @@ class Follower:
         self._flushed = time.monotonic()
         try:
             self._sink.flush()
-        except OSError:
+        except Exception as error:
             # What of it was written nobody knows: rows must not be there twice.
             for file in [file for file in self._files.values() if file.uid and not file.done]:
-                self._anew(file)
-            raise
+                if not isinstance(error, OSError) and file.tries >= MAX_STRANGE:
+                    self._give_up(file, f"{type(error).__name__}: {error}, {file.tries + 1} times")
+                else:
+                    self._anew(file)
+            if isinstance(error, OSError):
+                raise
+            log.warning("the catalogue could not write what it took: %s: %s", type(error).__name__, error)
 
     def _anew(self, file: _File) -> None:
         """Forget what was written of a run, so that it is removed and written again."""
@@ -135,13 +141,11 @@ class Follower:
             self._take(file)
         except UserError as error:
             self._give_up(file, str(error))
-        except (ValueError, KeyError, TypeError) as error:
-            self._give_up(file, f"the line at byte {file.offset} is no document: {error}")
         except OSError as error:
-            if file.tries >= MAX_TRIES:
-                self._give_up(file, f"{error}, {file.tries + 1} times")
-                return
+            log.warning("%s: %s", file.path.name, error)
             self._anew(file)
+        except Exception as error:  # noqa: BLE001 - one strange run must not keep the others out
+            self._give_up(file, f"the document at byte {file.offset} is not one: {type(error).__name__}: {error}")
 
     def _give_up(self, file: _File, why: str) -> None:
         log.warning("%s is not in the catalogue: %s", file.path.name, why)
@@ -162,7 +166,7 @@ class Follower:
                     key for key, said in doc["data_keys"].items() if said.get("dtype") == "number"
                 ]
             elif name == "event":
-                _with_nan(doc["data"], file.numbers.get(doc["descriptor"], ()))
+                _as_numbers(doc["data"], file.numbers.get(doc["descriptor"], ()))
                 if RESULT_KEY in doc["data"]:
                     file.baseline.append((name, doc))
             if name == "stop":
@@ -204,11 +208,14 @@ class Follower:
                 file.offset += len(line)
 
 
-def _with_nan(data: Document, keys: Iterable[str]) -> None:
-    """Put NaN back where the file says null: a column of nothing else would become one of texts."""
+def _as_numbers(data: Document, keys: Iterable[str]) -> None:
+    """Put NaN back where the file says null, and floats where it says 0: the first rows make the type of a column."""
     for key in keys:
-        if key in data and data[key] is None:
+        value = data.get(key, "")
+        if value is None:
             data[key] = math.nan
+        elif isinstance(value, int) and not isinstance(value, bool):
+            data[key] = float(value)
 
 
 def _age(path: Path) -> float:

@@ -55,6 +55,7 @@ class CatalogServer:
     def __init__(self, folder: Path, readable: Iterable[Path] = (), port: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._file = folder / ADDRESS
+        self._file.unlink(missing_ok=True)  # of one that was killed
         (folder / "data").mkdir(exist_ok=True)
         tables = ensure_uri(f"duckdb:///{(folder / 'storage.duckdb').resolve()}")
         database = (folder / "catalog.db").resolve()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli.output import end_with_input, set_up_logging
+from service.errors import UserError
 
 if TYPE_CHECKING:
     from service.catalog.follow import Follower
@@ -47,11 +48,18 @@ def catalog(
 
 
 def keep(settings: "Settings", output: Path, stop: threading.Event) -> None:
-    """Keep the catalogue of a folder until told to stop; where another process does, stand by."""
+    """Keep the catalogue of a folder until told to stop; where another process does, stand by.
+
+    Raises
+    ------
+    UserError
+        When there is no such folder.
+    """
     from service.catalog.client import FOLDER, wait_for_address
     from service.claim import Claim
 
-    output.mkdir(parents=True, exist_ok=True)
+    if not output.is_dir():
+        raise UserError(f"folder {output} must be there, got none; give --output with the folder of a session")
     claim = Claim.take(output / FOLDER)
     if claim is None:
         if settings.catalog.server is None:

@@ -82,7 +82,7 @@ def path(tmp_path):
 
 @pytest.fixture(autouse=True)
 def no_rest(monkeypatch):
-    monkeypatch.setattr(follow, "RETRY_EVERY_S", 0.0)
+    monkeypatch.setattr(follow, "RETRY_AFTER_S", 0.0)
 
 
 def test_a_run_waits_for_its_result_and_its_file_gets_the_verdicts(tmp_path, path):
@@ -164,4 +164,62 @@ def test_a_run_that_is_there_is_left_alone(tmp_path, path):
 def test_a_file_of_something_else_is_left_out_and_said(tmp_path, path, line, caplog):
     path.write_text(line)
     assert Follower(tmp_path, Sink()).step()
-    assert "0a1b2c3d.documents.jsonl is not in the catalogue: the line at byte 0 is no document" in caplog.text
+    assert "0a1b2c3d.documents.jsonl is not in the catalogue: the document at byte 0 is not one" in caplog.text
+
+
+def test_a_strange_run_keeps_no_other_out(tmp_path, path, caplog):
+    class Picky(Sink):
+        def __call__(self, name, doc):
+            if doc.get("uid") == "strange":
+                raise RuntimeError("no such run")
+            super().__call__(name, doc)
+
+    write(tmp_path / "a.documents.jsonl", [("start", {"uid": "strange"})])
+    result_file(tmp_path / "series_5.nxs")
+    write(path, documents(tmp_path / "series_5.nxs"))
+    sink = Picky()
+    assert Follower(tmp_path, sink).step()
+    assert sink.names[-1] == "stop"
+    assert "a.documents.jsonl is not in the catalogue: the document at byte 0 is not one: RuntimeError" in caplog.text
+
+
+def test_a_server_that_stays_away_is_asked_less_and_less_and_never_given_up(tmp_path, path, monkeypatch):
+    result_file(tmp_path / "series_5.nxs")
+    write(path, documents(tmp_path / "series_5.nxs"))
+    sink = Sink()
+    sink.away = True
+    follower = Follower(tmp_path, sink)
+    follower._flushed = time.monotonic() + 1000.0
+    for _ in range(20):
+        assert not follower.step()
+    monkeypatch.setattr(follow, "RETRY_AFTER_S", 2.0)
+    follower.step()
+    (file,) = follower._files.values()
+    assert file.rests_until - time.monotonic() == pytest.approx(follow.RETRY_AT_MOST_S, abs=5.0)
+    file.rests_until, sink.away = 0.0, False
+    assert follower.step()
+    assert sink.names[-1] == "stop"
+
+
+def test_a_run_that_cannot_be_a_table_is_given_up_in_the_end(tmp_path, path, caplog, monkeypatch):
+    class Picky(Sink):
+        def flush(self):
+            raise RuntimeError("a text where numbers were")
+
+    monkeypatch.setattr(follow, "FLUSH_EVERY_S", 0.0)
+    write(path, documents(tmp_path / "series_5.nxs")[:3])
+    follower = Follower(tmp_path, Picky())
+    for _ in range(follow.MAX_STRANGE + 1):
+        follower.step()
+    assert follower.step()
+    assert "is not in the catalogue: RuntimeError: a text where numbers were, 6 times" in caplog.text
+
+
+def test_a_column_of_numbers_stays_one(tmp_path, path):
+    run = documents(tmp_path / "series_5.nxs", stopped=1.0)
+    run.insert(5, ("event", {"descriptor": "p", "seq_num": 2, "data": {"chi2": 0}}))
+    write(path, run)
+    sink = Sink()
+    Follower(tmp_path, sink).step()
+    values = [doc["data"]["chi2"] for name, doc in sink.taken if name == "event" and "chi2" in doc["data"]]
+    assert [type(value) for value in values] == [float, float]
