@@ -3,6 +3,7 @@
 import json
 import math
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from ophyd import Component, Device, EpicsSignal, EpicsSignalRO
@@ -123,6 +124,10 @@ class LiveResult(Device):
     last = Component(LastFrame, "Last:")
     resolution = Component(EpicsSignalRO, "Resolution", auto_monitor=True)
     direct_beam = Component(DirectBeamSpot, "DirectBeam:", kind="omitted")
+    result = Component(EpicsSignalRO, "Result", string=True, auto_monitor=True, kind="omitted")
+    preview = Component(EpicsSignalRO, "Preview", kind="omitted")
+    preview_width = Component(EpicsSignalRO, "Preview:Width", auto_monitor=True, kind="omitted")
+    preview_height = Component(EpicsSignalRO, "Preview:Height", auto_monitor=True, kind="omitted")
     ends_within = Component(EpicsSignalRO, "EndsWithin", auto_monitor=True, kind="omitted")
 
     point = Component(EpicsSignal, "Point", string=True, kind="omitted")
@@ -134,6 +139,21 @@ class LiveResult(Device):
     chi2_ratio_max = Component(Threshold, "Chi2RatioMax", kind="config")
     intensity_ratio_min = Component(Threshold, "IntensityRatioMin", kind="config")
     reconstruct = Component(EpicsSignal, "Reconstruct", kind="omitted")
+
+    plotter: Callable[["LiveResult"], Any] | None = None
+    """What draws for `plot`; the session gives it."""
+
+    def plot(self) -> Any:
+        """Draw the sum so far (logarithmic, with rings of q) and the counts; returns the figure.
+
+        Raises
+        ------
+        LiveServiceError
+            Where there is nothing to draw yet, or nobody to draw it.
+        """
+        if self.plotter is None:
+            raise LiveServiceError(f"{self.name}.plot() must be called in an xedm session, got none; open the page")
+        return self.plotter(self)
 
     def book(
         self,

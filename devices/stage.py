@@ -310,9 +310,9 @@ class PiezoStage(Device):
         See `PiezoAxis`.
     """
 
-    x = FormattedComponent(PiezoAxis, "{_x}")
-    y = FormattedComponent(PiezoAxis, "{_y}")
-    z = FormattedComponent(PiezoAxis, "{_z}")
+    x = FormattedComponent(PiezoAxis, "{_x}", labels=("motors",))
+    y = FormattedComponent(PiezoAxis, "{_y}", labels=("motors",))
+    z = FormattedComponent(PiezoAxis, "{_z}", labels=("motors",))
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """The PVs of the live service: one line each, with type, unit, limits, alarm and where the value comes from."""
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -139,6 +140,8 @@ TABLE: tuple[PV, ...] = (
     PV(name="Resolution", kind="number", doc="resolution of the newest image, NaN before there is one",
        value=lambda s: math.nan if s.reconstruction.resolution_m is None else s.reconstruction.resolution_m,
        units="m", precision=10),
+    PV(name="Result", kind="text", value=lambda s: os.path.abspath(s.result) if s.result else "",
+       doc="whole path of the series' result file, empty when there is none"),
     PV(name="EndsWithin", kind="number", value=lambda s: s.ends_within_s, units="s",
        doc="how long after its last message a series without an end may take to its final state"),
     PV(name="Preview:Width", kind="integer", doc="columns of the preview, 0 before there is one", units="px"),
