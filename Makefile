@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check test-slow test-docs fuzz kills nights soak bench bench-scan docs lock audit install format clean
+.PHONY: help demo test check test-slow test-docs queue test-queue fuzz kills nights soak bench bench-scan docs lock audit install format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,15 @@ $(VENV)/.bench: $(READY) requirements-bench.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	@touch $(VENV)/.bench
 
+$(VENV)/.queue: $(READY) requirements-queue.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-queue.lock
+	@touch $(VENV)/.queue
+
+queue: $(VENV)/.queue ## install bluesky-queueserver, for xedm queue
+
+test-queue: $(VENV)/.queue ## the plans on the real queueserver, a minute
+	$(BIN)/python -m pytest -m queue --timeout 300
+
 bench: $(VENV)/.bench ## our kernel, files and live path beside the alternatives, one run; docs/reference/performance.md
 	$(BIN)/python tests/benchmarks/run_bench.py
 
@@ -76,6 +85,7 @@ format: $(READY) ## put the code in order
 lock: $(READY) ## lock the dependencies anew, with hashes
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --group dev pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --group queue -c requirements.lock pyproject.toml -o requirements-queue.lock
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --group bench -c requirements.lock pyproject.toml -o requirements-bench.lock
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --group ioc --no-emit-package numpy -c requirements.lock -o requirements-ioc.lock
 

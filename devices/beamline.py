@@ -155,6 +155,7 @@ def build_beamline(
     detector = Eiger(
         names["detector"],
         name=detector_name(names["detector"]),
+        labels={"detectors"},
         shutter=shutter,
         ring=ring,
         live=live,

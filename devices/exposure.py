@@ -269,9 +269,9 @@ class Witness:
         with self._lock:
             self._beam &= beam_is_stored(float(value), severity, self._ring.current_min_ma)
 
-    def _hear_shutter(self, *, value: str, **_: object) -> None:
+    def _hear_shutter(self, *, value: str, severity: int = 0, **_: object) -> None:
         with self._lock:
-            self._shutter_heard.append(str(value))
+            self._shutter_heard.append(str(value) if severity < INVALID else "INVALID")
 
     def _hear_silence(self, *, connected: bool = True, obj: Any = None, **_: object) -> None:
         if not connected:

@@ -3,6 +3,7 @@
 import json
 import math
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from ophyd import Component, Device, EpicsSignal, EpicsSignalRO
@@ -93,6 +94,15 @@ class LastFrame(Device):
     verdict = Component(EpicsSignalRO, "Verdict", string=True, auto_monitor=True)
 
 
+class DirectBeamSpot(Device):
+    """The brightest spot of the newest frame of an alignment."""
+
+    row = Component(EpicsSignalRO, "Row", auto_monitor=True)
+    column = Component(EpicsSignalRO, "Column", auto_monitor=True)
+    peak = Component(EpicsSignalRO, "Peak", auto_monitor=True)
+    photons = Component(EpicsSignalRO, "Photons", auto_monitor=True)
+
+
 class LiveResult(Device):
     """PVs of the live service: the books, the newest frame, the resolution; and the scan's side of the conversation.
 
@@ -113,16 +123,37 @@ class LiveResult(Device):
     frames = Component(FrameCounts, "Frames:")
     last = Component(LastFrame, "Last:")
     resolution = Component(EpicsSignalRO, "Resolution", auto_monitor=True)
+    direct_beam = Component(DirectBeamSpot, "DirectBeam:", kind="omitted")
+    result = Component(EpicsSignalRO, "Result", string=True, auto_monitor=True, kind="omitted")
+    preview = Component(EpicsSignalRO, "Preview", kind="omitted")
+    preview_width = Component(EpicsSignalRO, "Preview:Width", auto_monitor=True, kind="omitted")
+    preview_height = Component(EpicsSignalRO, "Preview:Height", auto_monitor=True, kind="omitted")
     ends_within = Component(EpicsSignalRO, "EndsWithin", auto_monitor=True, kind="omitted")
 
     point = Component(EpicsSignal, "Point", string=True, kind="omitted")
     point_error = Component(EpicsSignalRO, "Point:Error", string=True, auto_monitor=True, kind="omitted")
     expected = Component(EpicsSignal, "Expected", kind="omitted")
     paused = Component(EpicsSignal, "Paused", kind="omitted")
+    purpose = Component(EpicsSignal, "Purpose", string=True, kind="omitted")
 
     chi2_ratio_max = Component(Threshold, "Chi2RatioMax", kind="config")
     intensity_ratio_min = Component(Threshold, "IntensityRatioMin", kind="config")
     reconstruct = Component(EpicsSignal, "Reconstruct", kind="omitted")
+
+    plotter: Callable[["LiveResult"], Any] | None = None
+    """What draws for `plot`; the session gives it."""
+
+    def plot(self) -> Any:
+        """Draw the sum so far (logarithmic, with rings of q) and the counts; returns the figure.
+
+        Raises
+        ------
+        LiveServiceError
+            Where there is nothing to draw yet, or nobody to draw it.
+        """
+        if self.plotter is None:
+            raise LiveServiceError(f"{self.name}.plot() must be called in an xedm session, got none; open the page")
+        return self.plotter(self)
 
     def book(
         self,

@@ -11,6 +11,7 @@ from ophyd.utils import DisconnectedError, LimitError, StatusTimeoutError
 
 from devices.errors import StageError
 from devices.motor_status import GO, PAUSE, STOP, what_is_wrong
+from devices.waiting import request
 
 TOLERANCE_UM = 0.2
 """A thirtieth of the narrow side of the beam (6 um), far above the noise of a piezo."""
@@ -309,9 +310,9 @@ class PiezoStage(Device):
         See `PiezoAxis`.
     """
 
-    x = FormattedComponent(PiezoAxis, "{_x}")
-    y = FormattedComponent(PiezoAxis, "{_y}")
-    z = FormattedComponent(PiezoAxis, "{_z}")
+    x = FormattedComponent(PiezoAxis, "{_x}", labels=("motors",))
+    y = FormattedComponent(PiezoAxis, "{_y}", labels=("motors",))
+    z = FormattedComponent(PiezoAxis, "{_z}", labels=("motors",))
 
     def __init__(
         self,
@@ -338,6 +339,7 @@ class PiezoStage(Device):
     def trigger(self) -> DeviceStatus:
         """Check that every axis is still where it was last sent; fails with `StageError` when one is not."""
         status = DeviceStatus(self)
+        request(*(axis.user_readback for axis in self.axes))
         problems = [problem for axis in self.axes if (problem := axis.off_target()) is not None]
         if problems:
             status.set_exception(StageError("; ".join(str(problem) for problem in problems)))

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from service.errors import ConfigurationError, UsageError
 
 _LOOPBACK = re.compile(r"^(tcp://(127(\.\d{1,3}){3}|localhost|\[::1\]):(\d{1,5}|\*)|ipc://.+|inproc://.+)$")
+_SERVER = re.compile(r"^https?://[A-Za-z0-9.\-]+(:\d{1,5})?(/[\w./\-]*)?$")
 _ENDPOINT = re.compile(r"^(tcp://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.\-*]+):\d{1,5}|ipc://[\w./-]+)$")
 
 
@@ -243,6 +244,37 @@ class Beamline(_Section):
         return self
 
 
+class Catalog(_Section):
+    """The catalogue of runs."""
+
+    enabled: bool = Field(
+        default=True,
+        description="false: none; every run has its file of JSON lines all the same, from which it can be filled later",
+    )
+    server: str | None = Field(
+        None,
+        max_length=500,
+        description="address of a Tiled server that is there already; default: a server of the "
+        "session's own, with a SQLite catalogue in the output folder",
+    )
+    key_variable: str = Field(
+        "TILED_API_KEY",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$",
+        description="environment variable with the key of `catalog.server`; the key stands nowhere else",
+    )
+    port: int = Field(0, ge=0, le=65535, description="of the session's own server, 0: a free one")
+    csv: bool = Field(default=True, description="false: no CSV file beside the documents of a run")
+
+    @model_validator(mode="after")
+    def _address(self) -> "Catalog":
+        if self.server is not None and not _SERVER.match(self.server):
+            raise ValueError(
+                "server must look like https://HOST:PORT/PATH, without user, key or question mark; put the key into "
+                f"the environment variable {self.key_variable}"
+            )
+        return self
+
+
 class Settings(_Section):
     """The whole configuration."""
 
@@ -256,6 +288,7 @@ class Settings(_Section):
     http: Http = Http()
     pvs: Pvs = Pvs()
     beamline: Beamline = Beamline()
+    catalog: Catalog = Catalog()
 
     def changed(self, changes: Mapping[str, object]) -> "Settings":
         """Return a copy with settings given by their dotted names.

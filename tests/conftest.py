@@ -98,7 +98,13 @@ class Wire:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files first that run whole scans: the other worker does the many quick ones meanwhile."""
-    long = ("test_whole_way.py", "test_ensemble_scan.py", "test_session.py", "test_reconstruct.py")
+    long = (
+        "test_whole_way.py",
+        "test_ensemble_scan.py",
+        "test_interruptions.py",
+        "test_session.py",
+        "test_reconstruct.py",
+    )
     items.sort(key=lambda item: long.index(item.path.name) if item.path.name in long else len(long))
     if "ophyd" in sys.modules:
         _teach_fakes()

@@ -5,7 +5,22 @@ import sys
 
 import typer
 
-from service.cli import check, demo, live, reconstruct, recover, reprocess, reproduce, rescreen, scan, shell, sim
+from service.cli import (
+    catalog,
+    check,
+    demo,
+    export,
+    live,
+    queue,
+    reconstruct,
+    recover,
+    reprocess,
+    reproduce,
+    rescreen,
+    scan,
+    shell,
+    sim,
+)
 from service.errors import UserError
 
 app = typer.Typer(
@@ -22,6 +37,9 @@ app.command()(live.live)
 app.command()(scan.scan)
 app.command()(shell.shell)
 app.command()(check.check)
+app.command()(catalog.catalog)
+app.command()(export.export)
+app.command()(queue.queue)
 app.command()(reprocess.reprocess)
 app.command()(rescreen.rescreen)
 app.command()(recover.recover)

@@ -94,6 +94,15 @@ def test_a_flicker_spoils_whatever_was_heard_of_the_way_to_open(scene, heard_bef
     assert witness.verdict() == "shutter not open"
 
 
+def test_a_shutter_whose_record_means_nothing_spoils(scene):
+    ring, shutter = scene
+    with Witness(ring, shutter) as witness:
+        witness.opened()
+        witness._hear_shutter(value="Open", severity=INVALID)
+        witness.look()
+    assert witness.verdict() == "shutter not open"
+
+
 def test_news_from_the_way_to_open_do_not_spoil(scene):
     ring, shutter = scene
     with Witness(ring, shutter) as witness:

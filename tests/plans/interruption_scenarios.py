@@ -104,7 +104,7 @@ def service_returns(rig: Rig, times: str = "1") -> Iterator[dict[str, Any]]:
 def iocs_return(rig: Rig, times: str = "1") -> Iterator[dict[str, Any]]:
     """Have all IOCs hang up for a while in the middle of an exposure."""
     for _ in range(int(times)):
-        rig.at_point[1] = rig.upset("iocs 200")
+        rig.at_point[1] = rig.upset("iocs 100")
         yield rig.run(rig.plan(2, 2, exposure=EXPOSURE_S))
 
 

@@ -145,10 +145,11 @@ class Rig:
         facts: dict[str, Any] = {"error": None, "paused": None}
         begun = time.monotonic()
         try:
-            self.engine(plan)
-        except RunEngineInterrupted:
-            facts["paused"] = self.state()
-            (after_pause or self.engine.resume)()
+            try:
+                self.engine(plan)
+            except RunEngineInterrupted:
+                facts["paused"] = self.state()
+                (after_pause or self.engine.resume)()
         except Exception as error:  # noqa: BLE001 - the test asserts which
             facts["error"] = [type(error).__name__, str(error)]
         facts["ended"] = time.monotonic()

@@ -17,6 +17,7 @@ from service.listen import PortTakenError
 from service.preview import gray_bytes
 from service.pv_table import TABLE, as_markdown
 from service.pvs import start_pvs
+from service.status import DirectBeam
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
@@ -226,6 +227,20 @@ def test_expected_and_paused(serve, run, wait_until):
     assert run.now.paused is False
     with pytest.raises(ErrorResponseReceived, match="Paused must be one of its states"):
         ca.put("Paused", 7)
+
+
+def test_the_purpose_is_taken_for_an_open_series_only(serve, run, wait_until):
+    ca = serve()
+    with pytest.raises(ErrorResponseReceived, match="a series must be open to be for background, got none"):
+        ca.put("Purpose", b"background", data_type=ChannelType.STRING)
+    run.update(state="armed")
+    ca.put("Purpose", b"alignment", data_type=ChannelType.STRING)
+    assert run.now.purpose == "alignment"
+    assert math.isnan(ca.value("DirectBeam:Row"))
+    assert ca.value("DirectBeam:Peak") == -1
+    run.update(direct_beam=DirectBeam(row=488.31, col=514.62, peak=3000, photons=31000))
+    wait_until(lambda: ca.value("DirectBeam:Photons") == 31000)
+    assert (ca.value("DirectBeam:Row"), ca.value("DirectBeam:Column")) == (488.31, 514.62)
 
 
 def test_without_the_right_nothing_steers_and_nothing_else_is_written(serve, run, caplog):
