@@ -80,7 +80,7 @@ def look(settings: "Settings", timeout_s: float) -> Iterator[Finding]:
     """
     from service.check_ca import check_environment, check_repeater
     from service.check_disk import check_output
-    from service.check_network import check_detector_api, check_page, check_pv_port, check_stream
+    from service.check_network import check_catalog, check_detector_api, check_page, check_pv_port, check_stream
     from service.session import close_channels, provide_repeater
 
     yield from check_environment(os.environ)
@@ -93,6 +93,7 @@ def look(settings: "Settings", timeout_s: float) -> Iterator[Finding]:
     yield from check_stream(settings, timeout_s)
     yield from check_detector_api(settings.beamline.detector_api, timeout_s)
     yield from check_page(settings, timeout_s)
+    yield from check_catalog(settings, os.environ, timeout_s)
     yield from check_pv_port(settings, answers=answers)
     yield from check_output(settings)
 

@@ -18,7 +18,7 @@ from service.check import Finding, exit_code
 from service.check_ca import check_environment, check_repeater
 from service.check_disk import check_output
 from service.check_doubles import check_doubles
-from service.check_network import check_detector_api, check_page, check_pv_port, check_stream
+from service.check_network import check_catalog, check_detector_api, check_page, check_pv_port, check_stream
 from service.cli.check import gathered
 from service.config import Settings
 from service.processes import start_live, start_sim
@@ -147,6 +147,18 @@ def test_the_page_is_ours_or_free_or_taken():
     (found,) = check_page(settings(http__port=free_port()), TIMEOUT_S)
     assert found.state == "ok"
     assert list(check_page(settings(), TIMEOUT_S)) == []
+
+
+def test_a_catalogue_elsewhere_is_asked_what_it_is():
+    with web_server({"/api/v1/": {"library_version": "0.2.20"}}) as port:
+        there = settings(catalog__server=f"http://127.0.0.1:{port}")
+        (keyed,) = check_catalog(there, {"TILED_API_KEY": "secret"}, TIMEOUT_S)
+        (bare,) = check_catalog(there, {}, TIMEOUT_S)
+    (gone,) = check_catalog(there, {}, TIMEOUT_S)
+    assert (keyed.state, bare.state, gone.state) == ("ok", "note", "unreached")
+    assert keyed.said.startswith("Tiled 0.2.20, answered in")
+    assert "secret" not in str(keyed)
+    assert list(check_catalog(settings(), {}, TIMEOUT_S)) == []
 
 
 def test_the_port_of_the_pvs_is_ours_or_free_or_taken():
