@@ -1,7 +1,6 @@
 """The run report: one page of HTML that stands for itself, to take home and to print."""
 
 import base64
-import json
 import math
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ import h5py
 import numpy as np
 
 from processing.frame import CATEGORY_NAMES
+from service.documents import SUFFIX, read_documents
 from service.errors import UserError
 from service.figures.screening import VERDICT_COLOURS, draw_cascade, draw_scan_map
 from service.figures.single import draw_density, draw_pattern, draw_quality
@@ -25,7 +25,6 @@ from service.whole_file import written_whole
 _PAGE = Path(__file__).with_name("report_page.html")
 _SIDE_IN = 2.9
 _SHOWN_OF_RUN = ("sample", "operator", "user", "proposal", "proposal_id", "group", "purpose", "scan_id", "plan_name")
-_MAX_LINE = 1 << 20
 _START_BEFORE_ARM_S = 5.0
 
 
@@ -66,18 +65,11 @@ def run_of(documents: Path) -> dict[str, Any]:
         When it is no such file.
     """
     run: dict[str, Any] = {}
-    try:
-        with documents.open(encoding="utf-8") as file:
-            for line in iter(lambda: file.readline(_MAX_LINE), ""):
-                if not line.startswith(('{"name": "start"', '{"name": "stop"')):
-                    continue
-                told = json.loads(line)
-                if told["name"] == "start":
-                    run = dict(told["doc"])
-                else:
-                    run |= {"stopped": told["doc"]["time"], "exit_status": told["doc"]["exit_status"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"documents {documents} must be a run's JSON lines as xedm scan writes them: {error}") from None
+    for name, doc in read_documents(documents):
+        if name == "start":
+            run = dict(doc)
+        elif name == "stop":
+            run |= {"stopped": doc.get("time", math.inf), "exit_status": doc.get("exit_status", "unknown")}
     if "uid" not in run or not isinstance(run.get("time"), int | float):
         raise UserError(f"documents {documents} must hold a run's start document, got none; give another file")
     return run
@@ -90,7 +82,7 @@ def find_run(folder: Path, started: str) -> dict[str, Any]:
     except ValueError:
         return {}
     found: dict[str, Any] = {}
-    for path in sorted(folder.glob("*.documents.jsonl")):
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
         try:
             run = run_of(path)
         except UserError:

@@ -6,9 +6,12 @@ import sys
 import typer
 
 from service.cli import (
+    catalog,
+    check,
     demo,
     export,
     live,
+    queue,
     reconstruct,
     recover,
     report,
@@ -34,12 +37,15 @@ app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options"
 app.command()(live.live)
 app.command()(scan.scan)
 app.command()(shell.shell)
+app.command()(check.check)
+app.command()(catalog.catalog)
+app.command()(export.export)
+app.command()(report.report)
+app.command()(queue.queue)
 app.command()(reprocess.reprocess)
 app.command()(rescreen.rescreen)
 app.command()(recover.recover)
 app.command()(reconstruct.reconstruct)
-app.command()(export.export)
-app.command()(report.report)
 app.command()(reproduce.reproduce)
 
 

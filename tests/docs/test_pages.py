@@ -12,6 +12,7 @@ RUN = (
     "docs/tutorial/first-run.md",
     "docs/how-to/change-thresholds.md",
     "docs/how-to/export-for-other-programs.md",
+    "docs/how-to/find-old-runs.md",
     "docs/how-to/read-the-result.md",
     "docs/how-to/write-a-run-report.md",
     "docs/how-to/use-your-own-mask.md",

@@ -19,6 +19,7 @@ ON_THEIR_OWN = (
     "README.md",
     "docs/tutorial/first-run.md",
     "docs/how-to/change-thresholds.md",
+    "docs/how-to/find-old-runs.md",
     "docs/reference/simulation.md",
 )
 AFTER_DEMO = (

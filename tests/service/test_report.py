@@ -127,5 +127,5 @@ def test_the_run_is_the_one_the_series_fell_into(run_file):
     assert find_run(folder, "2026-11-22T02:00:00+00:00") == {}
     assert find_run(folder, "2026-11-22T05:00:00+00:00")["uid"] == "later"
     assert find_run(folder, "") == {}
-    with pytest.raises(UserError, match="must be a run's JSON lines"):
+    with pytest.raises(UserError, match="must hold one document a line"):
         run_of(folder / "broken.documents.jsonl")
