@@ -185,7 +185,7 @@ export class Pattern {
     for (const { half, radius } of rings(this.facts, far, 42 / scale)) {
       circle(radius, "#ffffff80");
       const edge = radius * scale * Math.SQRT1_2;
-      this.label(context, words.length(half), cx - edge, cy - edge, "right");
+      this.label(context, words.length(half), cx - edge + 3, cy - edge, "left");
     }
     context.restore();
   }
