@@ -257,9 +257,7 @@ class LiveClient:
         if not body:
             return None
         values = np.frombuffer(body, facts["type"]).reshape(facts["rows"], facts["cols"])
-        return Values(
-            values=values, step=facts["step"], frames=facts["frames"], version=facts["version"], facts=facts
-        )
+        return Values(values=values, step=facts["step"], frames=facts["frames"], version=facts["version"], facts=facts)
 
     def _assembled(self, what: str, frame: int | None) -> Values | Literal[False] | None:
         """Return the whole array, None when there is none, False when it changed between two pieces."""

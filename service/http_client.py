@@ -59,9 +59,7 @@ def fetch(base: str, path: str) -> tuple[bytes, dict[str, Any]]:
     return found
 
 
-def _send(
-    base: str, path: str, method: str, body: object, token: str | None, read: Callable[[Any], Any]
-) -> Any:
+def _send(base: str, path: str, method: str, body: object, token: str | None, read: Callable[[Any], Any]) -> Any:
     _check(base)
     headers = {"Content-Type": "application/json"}
     if token is not None:

@@ -82,3 +82,6 @@ class PageSource(Protocol):
 
     def facts(self) -> dict[str, Any]:
         """Return the geometry of the series, the disk, and where the newest result file is."""
+
+    def saved(self) -> dict[str, Any] | None:
+        """Return the newest result file and how many rows of the ledger it holds, None before there is one; quick."""

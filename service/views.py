@@ -221,11 +221,18 @@ class Views:
                 "notes": [{"when": remark.when, "text": remark.text} for remark in series.remarks],
             }
         if folder is not None and folder.series is series:
-            facts["saved"] = {"result": str(folder.path), "rows": folder.rows_written}
+            facts["saved"] = self.saved()
             found = folder.imaging.prepared if folder.imaging is not None else {}
             if "center_row" in found:
                 facts["center"] = [found["center_row"], found["center_col"]]
         return facts | {"disk": self._disk()}
+
+    def saved(self) -> dict[str, Any] | None:
+        """Return the newest result file and how many rows of the ledger it holds, None before there is one."""
+        folder = self._office.current
+        if folder is None or not folder.rows_written:
+            return None
+        return {"series": folder.series.header.series, "result": str(folder.path), "rows": folder.rows_written}
 
     @staticmethod
     def _can_show(series: Series) -> str:

@@ -27,8 +27,8 @@ def export(
 ) -> None:
     """Write a result's map for another program, or a run's points as a table.
 
-    From a result: a picture, exact numbers (TIFF, EDF), or what phasing programs read (CXI). From documents: a CSV file,
-    SAMPLE-scan_id-N-primary.csv, for the readers in use at TPS 25A.
+    From a result: a picture, exact numbers (TIFF, EDF), or what phasing programs read (CXI). From documents: a CSV
+    file, SAMPLE-scan_id-N-primary.csv, for the readers in use at TPS 25A.
 
     Example: xedm export xedm-output/series_1.nxs --to tiff --what sum
     """

@@ -18,7 +18,7 @@ const put = (element, text) => { if (element.textContent !== text) element.textC
 // Everything the page knows.
 const state = {
   status: null, facts: null, curves: {}, heard: 0, received: -1, receivedAt: performance.now(), events: null, lost: false,
-  tried: null, changes: null, rowsBusy: false, rowsAt: 0, rowsOf: null, factsAt: -Infinity, curvesOf: undefined,
+  tried: null, changes: null, rowsBusy: false, rowsAt: 0, rowsOf: null, saved: null, factsAt: -Infinity, curvesOf: undefined,
 };
 const rows = new Rows();
 
@@ -56,7 +56,7 @@ const totals = new FrameChart(byId("total-chart"), {
   label: "photons", chosen: showFrame, cuts: cuts(["intensity_ratio_min", "background_ratio_max"], () => rows.reference),
 });
 const ratios = new FrameChart(byId("ratio-chart"), { label: "χ²/dof", chosen: showFrame, cuts: cuts(["chi2_ratio_max"]) });
-const map = new ScanMap(byId("map"), { chosen: showFrame, pointed: (row) => put(byId("map-words"), row === null ? mapWords() : rowWords(row)) });
+const map = new ScanMap(byId("map"), { chosen: showFrame, pointed: sayPoint });
 const mapKind = () => document.querySelector("input[name=map]:checked").value;
 for (const input of document.querySelectorAll("input[name=map]")) input.addEventListener("change", showRows);
 
@@ -67,6 +67,12 @@ byId("legend").replaceChildren(...SHOWN.map((name) => {
   item.textContent = words.CATEGORIES[name];
   return item;
 }));
+
+/** Of the point under the cursor, else of the frame that was chosen. */
+function sayPoint(row) {
+  const chosen = row ?? (map.selected === null ? -1 : rows.rowOf(map.selected));
+  put(byId("map-words"), chosen >= 0 ? rowWords(chosen) : "");
+}
 
 function rowWords(row) {
   const { frame, total: photons, ratio: chi2, x, y } = rows.columns;
@@ -94,7 +100,7 @@ function showRows() {
   const kind = mapKind();
   map.show(rows, kind, kind === "ratio" ? ratio : total);
   byId("map-empty").hidden = map.places.length > 0;
-  put(byId("map-words"), mapWords());
+  put(byId("map-key"), mapWords());
   byId("total-chart").dataset.frames = rows.length;
 }
 
@@ -206,7 +212,7 @@ function showFacts(status) {
   put(byId("fact-durable"), words.durable(status));
   put(byId("fact-settings"), thresholds(status.parameters));
   put(byId("fact-missing"), words.holes(status) ? words.ranges(status.missing_frames, status) : "none");
-  put(byId("fact-result"), status.result ?? "no file yet");
+  put(byId("fact-result"), [status.result ?? "no file yet", state.saved].filter(Boolean).join(", "));
 }
 
 function thresholds(parameters) {
@@ -304,6 +310,11 @@ function connect() {
     heard();
     state.status = JSON.parse(event.data);
     showStatus();
+  });
+  events.addEventListener("snapshot", (event) => {
+    heard();
+    const { rows: saved } = JSON.parse(event.data);
+    state.saved = `${words.number(saved)} rows saved at ${new Date().toLocaleTimeString("en-GB")}`;
   });
   events.addEventListener("error", () => {
     lose();

@@ -41,7 +41,7 @@ export class Pattern {
     byId("zoom-in").addEventListener("click", () => this.sight.zoom(2));
     byId("zoom-out").addEventListener("click", () => this.sight.zoom(0.5));
     byId("zoom-fit").addEventListener("click", () => this.sight.fit());
-    byId("zoom-one").addEventListener("click", () => this.sight.goTo(...this.center().map(Math.round), 16));
+    byId("zoom-one").addEventListener("click", () => this.single());
     press(byId("rings"), (on) => { this.withRings = on; this.sight.draw(); });
     press(byId("mask"), (on) => { this.sight.masked = on; this.sight.draw(); });
     byId("frame-number").addEventListener("change", (event) => this.showFrame(Math.max(0, Math.round(Number(event.target.value)))));
@@ -67,6 +67,15 @@ export class Pattern {
     this.sight.show(what === "frame" ? `what=frame&frame=${this.number}` : `what=${what}`);
     this.frameKnown();
     this.changed();
+  }
+
+  /** Single pixels: where one looks, or from all of it, at the rim of the central speckle, where the photons are. */
+  single() {
+    const { view, follows } = this.sight;
+    const [row, col] = this.center();
+    const aside = this.what() === "prepared" ? 0 : (this.facts?.central_px ?? 0) / 2;
+    if (follows || !view) this.sight.goTo(Math.round(row - aside), Math.round(col), 16);
+    else this.sight.goTo(view.row - 0.5, view.col - 0.5, 16);
   }
 
   showFrame(number) {
@@ -176,7 +185,7 @@ export class Pattern {
     for (const { half, radius } of rings(this.facts, far, 42 / scale)) {
       circle(radius, "#ffffff80");
       const edge = radius * scale * Math.SQRT1_2;
-      this.label(context, words.length(half), cx - edge, cy - edge, "right");
+      this.label(context, words.length(half), cx - edge + 3, cy - edge, "left");
     }
     context.restore();
   }

@@ -234,6 +234,7 @@ export class Sight {
     const context = canvas.getContext("2d");
     context.setTransform(devicePixelRatio, 0, 0, devicePixelRatio, 0, 0);
     context.clearRect(0, 0, canvas.clientWidth, canvas.clientHeight);
+    canvas.style.touchAction = this.follows ? "pan-y" : "none"; // all of it in view: a finger moves the page
     canvas.dataset.version = this.whole ? this.whole.facts.version : "";
     canvas.dataset.step = (this.detail ?? this.whole)?.facts.step ?? "";
     if (!this.whole || !this.view) return;

@@ -29,14 +29,17 @@ CATEGORIES = ("accepted", "low_intensity", "streak", "background")
 class NothingToSee:
     """A `PageSource` before a series; the real one is tested in test_views.py."""
 
-    def look(self, what, frame=None):
+    def look(self, *_):
         return None
 
-    def rows(self, first, most):
+    def rows(self, *_):
         return None
 
     def curves(self):
         return {}
+
+    def saved(self):
+        return None
 
     def facts(self):
         return {"disk": None}

@@ -270,3 +270,21 @@ def test_many_who_look_at_the_same_cost_one_reading(run, page_of):
     bodies = {page.client.get("/region?what=sum").content for _ in range(8)}
     assert len(bodies) == 1
     assert page.server._pages.page_routes.regions.cut == 1
+
+
+def test_a_new_file_is_an_event(run, page_of):
+    bench, _ = run
+    page = page_of(bench.service)
+    bench.service.office._pause_s = lambda: 3600.0
+    told = []
+    with page.client.stream("GET", "/events?what=none") as stream:
+        for line in stream.iter_lines():
+            if line.startswith("event: "):
+                told.append(line.removeprefix("event: "))
+                if len(told) == 1:
+                    page.steer("POST", "/mark", {"frames": [0], "out": True})
+                    path = page.steer("POST", "/snapshot", None).json()["result"]
+            elif told and told[-1] == "snapshot" and line.startswith("data: "):
+                assert json.loads(line.removeprefix("data: ")) == {"series": 3, "result": path, "rows": 40}
+                break
+    assert set(told) == {"status", "snapshot"}
