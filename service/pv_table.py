@@ -173,7 +173,7 @@ TABLE: tuple[PV, ...] = (
     PV(name="Reconstruct", kind="choice", doc="write 1 to reconstruct from what is there now",
        value=lambda _: NO_YES[0], choices=NO_YES, written_by="steering"),
     PV(name="Put:Error", kind="text",
-       doc="why the last put to Expected, Paused or a steering PV was refused, empty when it was taken"),
+       doc="why the last put to another PV than Point was refused, empty when it was taken"),
     PV(name="Last:Total", kind="number", doc="photons on the last frame, -1 before the first",
        value=_of_last(lambda last: last.total, -1), units="photons"),
     PV(name="Last:Chi2", kind="number", doc="chi^2 of the last frame's ring, NaN without valid ring pixels",

@@ -14,23 +14,26 @@ from xml.etree import ElementTree as ET
 from service.pv_table import PV, TABLE
 
 FOLDER = Path(__file__).resolve().parent
-WIDTH, HEIGHT = 1180, 780
+WIDTH, HEIGHT = 1180, 840
 ROW, GAP, HEAD = 26, 2, 30
 LABEL, VALUE = 130, 170
 SECTIONS: dict[str, tuple[int, int, tuple[str, ...]]] = {
     "Series": (16, 96, (
-        "Series", "Announced", "Expected", "Paused", "Balanced", "Rate", "Behind", "Pending", "EndsWithin",
+        "Series", "Announced", "Expected", "Paused", "Balanced", "Rate", "Behind", "Pending", "EndsWithin", "Purpose",
     )),
     "Frames": (336, 96, (
         "Frames:Received", "Frames:Accepted", "Frames:LowIntensity", "Frames:Streak", "Frames:Background",
         "Frames:Gated", "Frames:Corrupt", "Frames:Duplicate", "Frames:Foreign", "Frames:Missing",
     )),
-    "Last frame and image": (16, 396, ("Last:Frame", "Last:Total", "Last:Chi2", "Last:Verdict", "Resolution")),
+    "Last frame and image": (16, 424, ("Last:Frame", "Last:Total", "Last:Chi2", "Last:Verdict", "Resolution")),
     "Steering": (336, 424, ("Chi2RatioMax", "IntensityRatioMin", "Reconstruct")),
-    "More": (336, 540, ()),
+    "Direct beam": (
+        336, 540, ("DirectBeam:Row", "DirectBeam:Column", "DirectBeam:Peak", "DirectBeam:Photons"),
+    ),
+    "More": (16, 610, ()),
 }  # fmt: skip
 """Left and upper edge, and the PVs from above."""
-WIDE = ("State", "Degraded", "Point", "Point:Error", "Put:Error")
+WIDE = ("State", "Degraded", "Point", "Point:Error", "Put:Error", "Result")
 """Have a place and a width of their own."""
 PICTURE = ("Preview", "Preview:Width", "Preview:Height")
 PICTURE_PLACE = (656, 96, 508, 508)
@@ -86,7 +89,12 @@ def layout() -> Iterator[Item]:
     yield Item("value", Place(x + 280, y + 2, 100, ROW), pv=pvs["Preview:Width"])
     yield Item("text", Place(x + 384, y + 2, 16, ROW), "x")
     yield Item("value", Place(x + 404, y + 2, 100, ROW), pv=pvs["Preview:Height"])
-    below = (("Point", "last point"), ("Point:Error", "why refused"), ("Put:Error", "last put refused"))
+    below = (
+        ("Point", "last point"),
+        ("Point:Error", "point refused"),
+        ("Put:Error", "put refused"),
+        ("Result", "result file"),
+    )
     bottom = HEIGHT - len(below) * (ROW + GAP) - 14
     for index, (name, words) in enumerate(below):
         top = bottom + index * (ROW + GAP)

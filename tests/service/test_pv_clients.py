@@ -83,6 +83,7 @@ def test_three_clients_read_the_same(serve, run, wait_until, ca_client):
         run.take(verdict)
     run.update(state="incomplete", balanced=False)
     wait_until(lambda: client.read("TEST:Last:Frame", repeater=False, timeout=5).data[0] == 2)
+    wait_until(lambda: client.read("TEST:Preview:Width", repeater=False, timeout=5).data[0] > 0)
     chosen = [pv for pv in TABLE if pv.kind in ("integer", "number", "string", "choice")]
     names = [f"TEST:{pv.name}" for pv in chosen]
 
