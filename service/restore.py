@@ -26,6 +26,7 @@ from service.ledger import COLUMNS, PENDING
 from service.ledger_file import SUFFIX, LedgerContent, header_of, is_closed, read_ledger
 from service.series import Series, SettingsVersion
 from service.source import PointNote
+from service.status import PURPOSES, Purpose
 
 _SUMMED = (Category.ACCEPTED, Category.BACKGROUND, PENDING)
 
@@ -56,6 +57,7 @@ class SeriesState:
     accepted: SumSnapshot | None
     background: SumSnapshot | None
     started: str
+    purpose: Purpose = "sample"
     even: SumSnapshot | None = None
     timings: dict[str, Any] = field(default_factory=dict)
 
@@ -154,6 +156,7 @@ def _state_of_checkpoint(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[
         columns={name: arrays[f"ledger/{name}"] for name in COLUMNS},
         notes=[PointNote.model_validate({**note, **_places(note)}) for note in facts["notes"]],
         expected=facts["expected"],
+        purpose=purpose_of(facts),
         started=str(facts["started"]),
         accepted=sums["accepted"],
         background=sums["background"],
@@ -174,6 +177,7 @@ def _state_of_ledger(ledger: LedgerContent) -> SeriesState:
         columns={name: np.zeros(0, dtype) for name, dtype in COLUMNS.items()},
         notes=[],
         expected=ledger.expected,
+        purpose=ledger.purpose,
         accepted=None,
         background=None,
         started=str(ledger.facts["started"]),
@@ -221,11 +225,17 @@ def state_of_result(path: Path) -> SeriesState:
         columns=columns,
         notes=notes_of(header.series, columns | points),
         expected=process["summary"]["announced"],
+        purpose=purpose_of(process["summary"]),
         started=str(process["timings"].get("started", "")),
         timings=process["timings"],
         accepted=sums["accepted"],
         background=sums["background"],
     )
+
+
+def purpose_of(facts: Mapping[str, Any]) -> Purpose:
+    """Return what a series was for; files of earlier versions do not say."""
+    return next((name for name in PURPOSES if name == facts.get("purpose")), "sample")
 
 
 def notes_of(series: int, columns: Mapping[str, NDArray[Any]]) -> list[PointNote]:
@@ -294,6 +304,7 @@ def restored(
     series.versions = entries or series.versions
     series.elsewhere = elsewhere
     series.hashes_proven = ledger is not None and ledger.hashes_proven
+    series.purpose = ledger.purpose if ledger is not None else state.purpose
     series.expected = ledger.expected if ledger is not None and ledger.expected is not None else state.expected
     for running, part in ((series.accepted, state.accepted), (series.background, state.background)):
         if running is not None and part is not None and part.frames:

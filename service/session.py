@@ -75,13 +75,12 @@ def point_at(sim: Running, live: Running) -> None:
 
 
 def build_session(
-    names: Mapping[str, str],
+    names: Mapping[str, Any],
     *,
     metadata: Any = None,
     connect_timeout_s: float = 15.0,
-    data_source: Literal["none", "filewriter"] = "none",
-    header_detail: Literal["all", "basic", "none"] = "all",
-    generation: Literal["eiger1", "eiger2"] = "eiger1",
+    data_source: Literal["none", "filewriter"] | None = None,
+    header_detail: Literal["all", "basic", "none"] | None = None,
     context_managers: list[Any] | None = None,
     log: Path | None = None,
     suspend: bool = False,
@@ -90,14 +89,14 @@ def build_session(
 
     Parameters
     ----------
-    names : mapping of str to str
-        PV names by the keys of the configuration's ``[beamline]``.
+    names : mapping
+        PV names, and whatever else the configuration's ``[beamline]`` says, by its keys.
     metadata : mutable mapping, optional
         The RunEngine's; one that is kept between sessions continues its scan numbers.
     connect_timeout_s : float
         For all PVs together.
-    data_source, header_detail, generation
-        Of the detector.
+    data_source, header_detail
+        Of the detector, before what `names` says.
     context_managers : list, optional
         Instead of bluesky's handling of Ctrl-C, for programs without a prompt.
     log : Path, optional
@@ -109,7 +108,7 @@ def build_session(
     -------
     dict
         ``RE``, the devices by their names (``stage``, ``eig1m``, ``shutter``, ``attenuator``, ``beam_stop``, ``ring``,
-        ``live``), ``beamline``, ``ensemble_scan``, and bluesky's ``bps`` and ``bp``.
+        ``live``), ``beamline``, the plans of `service.scan_plans`, and bluesky's ``bps`` and ``bp``.
 
     Raises
     ------
@@ -124,10 +123,10 @@ def build_session(
     from devices.errors import NotConnectedError
     from plans.baseline import baseline
     from plans.beam_loss import SuspendWithoutBeam
-    from plans.ensemble_scan import ensemble_scan
+    from service.scan_plans import scan_plans
 
     send_logs_to(log)
-    beamline = build_beamline(names, data_source=data_source, header_detail=header_detail, generation=generation)
+    beamline = build_beamline(names, data_source=data_source, header_detail=header_detail)
     try:
         beamline.connect(connect_timeout_s)
     except NotConnectedError as error:
@@ -144,7 +143,7 @@ def build_session(
     return {
         "RE": engine,
         "beamline": beamline,
-        "ensemble_scan": ensemble_scan,
+        **scan_plans(),
         "bps": bps,
         "bp": bp,
         **beamline.namespace(),
@@ -201,8 +200,8 @@ def quiet_table() -> Any:
     return table
 
 
-def beamline_names(settings: "Settings", **changes: str) -> dict[str, str]:
-    """PV names from the configuration.
+def beamline_names(settings: "Settings", **changes: str) -> dict[str, Any]:
+    """PV names from the configuration, and what else it says of the hardware.
 
     Parameters
     ----------
@@ -210,7 +209,7 @@ def beamline_names(settings: "Settings", **changes: str) -> dict[str, str]:
     **changes : str
         `detector` as a TPS name (``eig16m``) chooses that detector's records; anything else replaces a name.
     """
-    names: dict[str, str] = settings.beamline.model_dump()
+    names: dict[str, Any] = settings.beamline.model_dump()
     model = changes.pop("detector", None)
     if model is not None:
         names["detector"] = f"25A:{model.upper()}:cam1:"

@@ -7,6 +7,7 @@ import typer
 
 from service.cli import (
     catalog,
+    check,
     demo,
     export,
     live,
@@ -35,6 +36,7 @@ app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options"
 app.command()(live.live)
 app.command()(scan.scan)
 app.command()(shell.shell)
+app.command()(check.check)
 app.command()(catalog.catalog)
 app.command()(export.export)
 app.command()(queue.queue)

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Self
@@ -102,13 +103,17 @@ def _simulated(
             if not as_json:
                 sys.stderr.write(f"live page: {live.ready.get('http', 'off')}\n")
             page = live.ready.get("http")
-            sample = simulation["sample"]
-            return run_scan(names, output, rectangle, settings, as_json=as_json, sample=sample, page=page)
+            known = {"sample": simulation["sample"], "page": page, "tell": _hear}
+            return run_scan(names, output, rectangle, settings, as_json=as_json, **known)
         finally:
             close_channels()
             live.stop()
     finally:
         beamline.stop()
+
+
+def _hear(_: str) -> None:
+    """Hear how long the scan would take at the beamline, and say nothing: simulated time is quicker."""
 
 
 def _real(config: Path | None, output: Path, rectangle: Rectangle, as_json: bool, *, catalog: bool) -> int:
@@ -122,7 +127,7 @@ def _real(config: Path | None, output: Path, rectangle: Rectangle, as_json: bool
 
 
 def run_scan(
-    names: dict[str, str],
+    names: dict[str, Any],
     output: Path,
     rectangle: Rectangle,
     settings: "Settings",
@@ -131,6 +136,7 @@ def run_scan(
     sample: str | None = None,
     page: str | None = None,
     config: Path | None = None,
+    tell: Callable[[str], object] = print,
 ) -> int:
     """Run the scan in this process and say how it ended; returns the exit code.
 
@@ -161,7 +167,7 @@ def run_scan(
     engine.subscribe(ScanProgress(as_json=as_json))
     x, y, exposure = rectangle
     plan = session["ensemble_scan"](
-        [detector, live], session["stage"], x[0], x[1], y[0], y[1], (x[2], y[2]), exposure, sample=sample
+        [detector, live], session["stage"], x[0], x[1], y[0], y[1], (x[2], y[2]), exposure, sample=sample, tell=tell
     )
     uid, series, stopped = "", -1, False
     process = CatalogProcess(output, config) if settings.catalog.enabled else None
