@@ -6,7 +6,7 @@ import json
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from service.check import Finding, spoken, stopwatch
@@ -166,6 +166,46 @@ def ask_json(url: str, timeout_s: float) -> tuple[Any, str]:
     except OSError as error:
         reason = getattr(error, "reason", error)
         return None, f"no answer: {getattr(reason, 'strerror', None) or reason}"
+
+
+def check_catalog(settings: Settings, environment: Mapping[str, str], timeout_s: float) -> Iterator[Finding]:
+    """Ask a Tiled server that is there already what it is; one of the session's own needs no look.
+
+    Parameters
+    ----------
+    settings : Settings
+    environment : mapping of str to str
+        Holds the server's key.
+    timeout_s : float
+
+    Yields
+    ------
+    Finding
+    """
+    catalog = settings.catalog
+    if not catalog.enabled or catalog.server is None:
+        return
+    with stopwatch() as took:
+        about, problem = ask_json(f"{catalog.server.rstrip('/')}/api/v1/", timeout_s)
+    if problem or not isinstance(about, dict) or "library_version" not in about:
+        yield Finding(
+            area="catalog",
+            what=catalog.server,
+            state="unreached",
+            said=problem or "an answer that is not Tiled's",
+            do="is the server on, and catalog.server its address? runs are kept as files of JSON lines meanwhile",
+            took_s=took[0],
+        )
+        return
+    keyed = bool(environment.get(catalog.key_variable))
+    yield Finding(
+        area="catalog",
+        what=catalog.server,
+        state="ok" if keyed else "note",
+        said=f"Tiled {about['library_version']}, answered in {spoken(took[0])}",
+        do="" if keyed else f"put its key into the environment variable {catalog.key_variable}, if it wants one",
+        took_s=took[0],
+    )
 
 
 def check_page(settings: Settings, timeout_s: float) -> Iterator[Finding]:

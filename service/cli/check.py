@@ -80,7 +80,7 @@ def look(settings: "Settings", timeout_s: float) -> Iterator[Finding]:
     """
     from service.check_ca import check_environment, check_repeater
     from service.check_disk import check_output
-    from service.check_network import check_detector_api, check_page, check_pv_port, check_stream
+    from service.check_network import check_catalog, check_detector_api, check_page, check_pv_port, check_stream
     from service.session import close_channels, provide_repeater
 
     yield from check_environment(os.environ)
@@ -93,6 +93,7 @@ def look(settings: "Settings", timeout_s: float) -> Iterator[Finding]:
     yield from check_stream(settings, timeout_s)
     yield from check_detector_api(settings.beamline.detector_api, timeout_s)
     yield from check_page(settings, timeout_s)
+    yield from check_catalog(settings, os.environ, timeout_s)
     yield from check_pv_port(settings, answers=answers)
     yield from check_output(settings)
 
@@ -101,6 +102,7 @@ def look_at_pvs(settings: "Settings", timeout_s: float) -> Any:
     """Look at the PVs, what they say, and the clocks of those who serve them; returns whether the service answers."""
     from devices.beamline import build_beamline
     from service.check_beamline import check_beamline, stream_version
+    from service.check_doubles import check_doubles, search_addresses
     from service.check_pvs import check_answers, check_clocks, connect
     from service.session import beamline_names, send_logs_to
 
@@ -110,6 +112,7 @@ def look_at_pvs(settings: "Settings", timeout_s: float) -> Any:
     signals = beamline.signals()
     took = connect(signals, begun, timeout_s)
     yield from check_answers(signals, took, beamline.written(), timeout_s)
+    yield from check_doubles({name: several[0].pvname for name, several in signals.items()}, search_addresses())
     yield from check_beamline(beamline, settings.beamline, lambda signal: signal in took)
     if beamline.detector.cam.armed in took:
         yield from stream_version(beamline.detector, settings.stream.connect)

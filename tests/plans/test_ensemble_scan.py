@@ -4,6 +4,7 @@ import pytest
 from run_scenarios import run_scenarios
 from verdicts import check_one_valid_exposure_a_point, check_safe, primary
 
+pytestmark = pytest.mark.timeout(400)  # all scenarios run before the first test; a busy machine is slow
 QUICK = (
     "plain",
     "pause",
@@ -25,7 +26,7 @@ QUICK = (
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
     """Give what was seen in each quick scenario; all run one after the other on one simulation."""
-    return run_scenarios("scan_scenarios.py", tmp_path_factory.mktemp("scans"), *QUICK, timeout_s=110)
+    return run_scenarios("scan_scenarios.py", tmp_path_factory.mktemp("scans"), *QUICK, timeout_s=380)
 
 
 def test_a_scan_left_alone_takes_each_point_once_in_a_snake(told):

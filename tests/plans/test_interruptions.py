@@ -7,6 +7,7 @@ import pytest
 from run_scenarios import run_scenarios
 from verdicts import check_one_valid_exposure_a_point, check_safe, contaminated, sum_is_exact, upset_frames
 
+pytestmark = pytest.mark.timeout(400)  # all scenarios run before the first test; a busy machine is slow
 PROGRAM = "interruption_scenarios.py"
 NAMED_WITHIN_S = 10.0
 
@@ -19,7 +20,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def told(folder):
     """All on one simulation, one after the other."""
-    return run_scenarios(PROGRAM, folder, "messages:55/", "iocs_return", timeout_s=110)
+    return run_scenarios(PROGRAM, folder, "messages:55/", "iocs_return", timeout_s=380)
 
 
 def check(facts, points, folder):

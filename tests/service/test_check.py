@@ -9,6 +9,7 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import caproto
 import pytest
 import zmq
 
@@ -16,7 +17,8 @@ from service.ca_repeater import Repeater
 from service.check import Finding, exit_code
 from service.check_ca import check_environment, check_repeater
 from service.check_disk import check_output
-from service.check_network import check_detector_api, check_page, check_pv_port, check_stream
+from service.check_doubles import check_doubles
+from service.check_network import check_catalog, check_detector_api, check_page, check_pv_port, check_stream
 from service.cli.check import gathered
 from service.config import Settings
 from service.processes import start_live, start_sim
@@ -147,6 +149,18 @@ def test_the_page_is_ours_or_free_or_taken():
     assert list(check_page(settings(), TIMEOUT_S)) == []
 
 
+def test_a_catalogue_elsewhere_is_asked_what_it_is():
+    with web_server({"/api/v1/": {"library_version": "0.2.20"}}) as port:
+        there = settings(catalog__server=f"http://127.0.0.1:{port}")
+        (keyed,) = check_catalog(there, {"TILED_API_KEY": "secret"}, TIMEOUT_S)
+        (bare,) = check_catalog(there, {}, TIMEOUT_S)
+    (gone,) = check_catalog(there, {}, TIMEOUT_S)
+    assert (keyed.state, bare.state, gone.state) == ("ok", "note", "unreached")
+    assert keyed.said.startswith("Tiled 0.2.20, answered in")
+    assert "secret" not in str(keyed)
+    assert list(check_catalog(settings(), {}, TIMEOUT_S)) == []
+
+
 def test_the_port_of_the_pvs_is_ours_or_free_or_taken():
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -212,6 +226,49 @@ def test_a_repeater_that_answers_and_one_that_does_not():
     assert (found.state, "none runs" in found.said) == ("ok", True)
     (found,) = check_repeater({"EPICS_CA_REPEATER_PORT": "here"})
     assert found.state == "wrong"
+
+
+@contextmanager
+def search_server(*pvs):
+    """Answer searches for some PVs, as an IOC does."""
+    server = caproto.Broadcaster(our_role=caproto.SERVER)
+    receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    receiver.bind(("127.0.0.1", 0))
+    address = receiver.getsockname()
+    server.server_addresses = [address]
+    ending = threading.Event()
+
+    def serve():
+        while True:
+            data, sender = receiver.recvfrom(65536)
+            if ending.is_set():
+                return
+            commands = server.recv(data, sender)
+            found = [command for command in commands if getattr(command, "name", None) in pvs]
+            version = caproto.VersionResponse(13)
+            answers = [caproto.SearchResponse(address[1], None, command.cid, 13) for command in found]
+            if answers:
+                receiver.sendto(server.send(version, *answers), sender)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield address
+    ending.set()
+    receiver.sendto(b"", address)
+    thread.join(5)
+    receiver.close()
+
+
+def test_a_pv_that_two_iocs_serve_is_found():
+    names = {"stage": "25A:PIEZO:X.RBV", "ring": "SR:I"}
+    with search_server("25A:PIEZO:X.RBV", "SR:I") as one, search_server("25A:PIEZO:X.RBV") as other:
+        (found,) = check_doubles(names, [one, other])
+        assert (found.area, found.what, found.state) == ("stage", "25A:PIEZO:X.RBV", "wrong")
+        assert sorted(found.said.removeprefix("served 2 times, by ").split(" and ")) == sorted(
+            f"{host}:{port}" for host, port in (one, other)
+        )
+        assert list(check_doubles(names, [one], wait_s=0.1)) == []
+        assert list(check_doubles(names, [("127.0.0.1", free_port())], wait_s=0.1)) == []
 
 
 def finding(state, said="answers in 3 ms from here", what="A", area="stage"):
