@@ -13,6 +13,8 @@ from plans.plan_type import Plan
 def baseline(devices: Sequence[Any]) -> Callable[[Plan], Plan]:
     """Make a preprocessor that reads `devices` at the start and the end of every run, into the stream `baseline`.
 
+    The reading at the end is left out when one of them does not answer.
+
     Like bluesky's `SupplementalData`, but not repeated after a pause: there a pause at the wrong moment makes a second
     descriptor of the stream. Declared before it is read: the first reading of a device waits for its description, and a
     reading that is interrupted where nothing is repeated is lost.
@@ -34,11 +36,16 @@ def baseline(devices: Sequence[Any]) -> Callable[[Plan], Plan]:
         yield from bpp.rewindable_wrapper(bps.declare_stream(*devices, name="baseline"), rewindable=False)
         return (yield from read())
 
+    def read_what_answers() -> Plan:
+        # A run that ends because a PV is silent must end with that error, not with one from here.
+        if all(device.connected for device in devices):
+            yield from read()
+
     def insert(msg: Msg) -> tuple[Plan | None, Plan | None]:
         if msg.command == "open_run":
             return None, declare_and_read()
         if msg.command == "close_run":
-            return _then(read(), msg), None
+            return _then(read_what_answers(), msg), None
         return None, None
 
     return lambda plan: bpp.plan_mutator(plan, insert)

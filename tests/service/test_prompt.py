@@ -1,5 +1,7 @@
 """What a session says of itself, and what live.plot() draws."""
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import h5py
@@ -122,6 +124,19 @@ def fake_live(result, series=5, height=20):
         preview_width=signal(30),
         preview_height=signal(height),
     )
+
+
+def test_a_session_starts_without_what_only_the_catalogue_needs():
+    program = """
+import sys
+import service.catalog.client, service.prompt, service.live_plot, devices.beamline, plans.ensemble_scan
+from bluesky.callbacks.best_effort import BestEffortCallback
+from bluesky import RunEngine, magics
+BestEffortCallback()
+print([name for name in ("tiled", "pandas", "dask", "xarray", "pyarrow", "httpx") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_bars_of_moves_show_outside_of_runs_only():
