@@ -165,7 +165,7 @@ def facts_of(entry: h5py.Group) -> Facts:
         return str(group[name].asstr()[()]) if name in group else ""
 
     def attributes(name: str) -> dict[str, Any]:
-        hidden = {"NX_class", "signal", "axes"}
+        hidden = {"NX_class", "SILX_style", "signal", "axes"}
         return {key: value for key, value in entry[name].attrs.items() if key not in hidden} if name in entry else {}
 
     image = entry.get("reconstruction")

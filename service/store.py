@@ -22,6 +22,8 @@ from service.ledger_file import SUFFIX, header_facts
 from service.whole_file import written_whole
 
 _CHUNK_BYTES = 1 << 20
+_LOG = {"SILX_style": json.dumps({"signal_scale_type": "log"})}
+"""How silx and h5web begin to show a pattern."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +142,7 @@ def _group(parent: h5py.Group, name: str, nx_class: str, **attributes: Any) -> h
 
 
 def _sum(entry: h5py.Group, name: str, part: SumSnapshot, valid: NDArray[np.uint8] | None, title: str) -> None:
-    group = _group(entry, name, "NXdata", signal="data", axes=[".", "."])
+    group = _group(entry, name, "NXdata", signal="data", axes=[".", "."], **_LOG)
     group["title"] = title
     data = _compressed(group, "data", part.data)
     data.attrs.update({"units": "counts", "long_name": "counts", "interpretation": "image"})
@@ -187,7 +189,7 @@ def _instrument(entry: h5py.Group, content: SeriesFile) -> None:
 
 
 def _imaging(entry: h5py.Group, imaging: ImagingResult) -> None:
-    prepared = _group(entry, "prepared", "NXdata", signal="amplitude", axes=["qy", "qx"])
+    prepared = _group(entry, "prepared", "NXdata", signal="amplitude", axes=["qy", "qx"], **_LOG)
     prepared["title"] = "amplitude given to the reconstruction"
     _compressed(prepared, "amplitude", imaging.amplitude).attrs["interpretation"] = "image"
     _compressed(prepared, "valid", imaging.amplitude_valid)

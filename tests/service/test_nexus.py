@@ -27,6 +27,7 @@ def test_silx_opens_the_sum_and_knows_every_plot(finished_result, finished):
         plot = nxdata.get_default(file, validate=True)
         assert plot.group.name == "/entry/sum"
         assert plot.interpretation == "image"
+        assert plot.plot_style.signal_scale_type == "log"
         np.testing.assert_array_equal(plot.signal[()], finished.accepted.data)
         for name, (signal, dimensions) in EXPECTED.items():
             plot = nxdata.NXdata(file[name])
