@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check test-slow test-docs queue test-queue fuzz kills nights soak bench bench-scan docs lock audit install format clean
+.PHONY: help demo test check test-slow test-docs test-page queue test-queue fuzz kills nights soak bench bench-scan docs lock audit install format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,13 @@ test-slow: $(READY) ## tests that take minutes
 
 test-docs: $(READY) ## run the blocks of README and docs and compare their output; run the notebook
 	$(BIN)/python -m pytest -m docs --timeout 600
+
+$(VENV)/.page: $(READY) requirements-page.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-page.lock
+	@touch $(VENV)/.page
+
+test-page: $(VENV)/.page ## the live page in headless Chromium, minutes; screenshots in xedm-output/page
+	$(BIN)/python -m pytest -m page --timeout 600 tests/page
 
 fuzz: $(READY) ## a million damaged messages on two cores, minutes
 	$(BIN)/python tests/fuzz/run_fuzz.py --messages 1000000
@@ -75,6 +82,7 @@ bench-scan: $(READY) ## time lost a point by our scan, bluesky's grid_scan and a
 docs: $(READY) ## write the generated pages and figures and build the Python reference (HTML in docs/_build)
 	rm -rf docs/reference/api/generated
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/screens/make_screens.py
 	$(BIN)/python docs/phasing_figures.py
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs/reference/api docs/_build
 
@@ -87,6 +95,7 @@ lock: $(READY) ## lock the dependencies anew, with hashes
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --group dev pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --group queue -c requirements.lock pyproject.toml -o requirements-queue.lock
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --group bench -c requirements.lock pyproject.toml -o requirements-bench.lock
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --group page -c requirements.lock pyproject.toml -o requirements-page.lock
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --group ioc --no-emit-package numpy -c requirements.lock -o requirements-ioc.lock
 
 audit: $(READY) ## known weaknesses of the locked dependencies, and whether each has its hashes

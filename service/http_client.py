@@ -1,10 +1,11 @@
-"""The few requests that our own commands send to a running service."""
+"""Requests to a running service, as its own commands and `service.client` send them."""
 
 import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,7 +27,39 @@ def _check(base: str) -> None:
         )
 
 
-def _ask(base: str, path: str, method: str = "GET", body: object = None, token: str | None = None) -> Any:
+def ask(base: str, path: str, method: str = "GET", body: object = None, token: str | None = None) -> Any:
+    """Send a request and return the JSON of the answer.
+
+    Raises
+    ------
+    UserError
+        When the service refuses; its sentence is in it.
+    NotReachedError
+        When nothing answers.
+    """
+    return _send(base, path, method, body, token, lambda answer: json.loads(answer.read(_MAX_ANSWER)))
+
+
+def fetch(base: str, path: str) -> tuple[bytes, dict[str, Any]]:
+    """Ask for values; return their bytes and the facts that describe them, which name under `none` why there are none.
+
+    Raises
+    ------
+    UserError, NotReachedError
+        As `ask`.
+    """
+
+    def read(answer: Any) -> tuple[bytes, dict[str, Any]]:
+        body = answer.read(_MAX_ANSWER)
+        if answer.headers.get("Content-Encoding") == "gzip" and body:
+            body = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(body, _MAX_ANSWER)
+        return body, json.loads(answer.headers.get("X-Facts") or "{}")
+
+    found: tuple[bytes, dict[str, Any]] = _send(base, path, "GET", None, None, read)
+    return found
+
+
+def _send(base: str, path: str, method: str, body: object, token: str | None, read: Callable[[Any], Any]) -> Any:
     _check(base)
     headers = {"Content-Type": "application/json"}
     if token is not None:
@@ -35,20 +68,36 @@ def _ask(base: str, path: str, method: str = "GET", body: object = None, token: 
     request = urllib.request.Request(base.rstrip("/") + path, data, headers, method=method)  # noqa: S310 - see above
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
-            return json.loads(answer.read(_MAX_ANSWER))
+            return read(answer)
     except urllib.error.HTTPError as error:
         try:
             said = json.loads(error.read(10_000))["error"]
         except (ValueError, KeyError, TypeError):
             said = f"status {error.code}"
         raise UserError(f"the service at {base} refused: {said}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, zlib.error) as error:
         raise NotReachedError(f"the service at {base} did not answer: {error}; is xedm live running there?") from None
 
 
 def ask_what_if(base: str, cases: Sequence[dict[str, object]]) -> list[WhatIf]:
     """Ask what several sets of settings would change."""
-    return [WhatIf.model_validate(one) for one in _ask(base, "/whatif", "POST", {"cases": list(cases)})["cases"]]
+    return [WhatIf.model_validate(one) for one in ask(base, "/whatif", "POST", {"cases": list(cases)})["cases"]]
+
+
+def read_token(token_file: Path) -> str:
+    """Read the steering token of a running service.
+
+    Raises
+    ------
+    UserError
+        When the file cannot be read.
+    """
+    try:
+        return token_file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"token file {token_file} cannot be read: {error}; give the one that xedm live named with --token-file"
+        ) from None
 
 
 def put_settings(base: str, changes: dict[str, object], token_file: Path) -> int:
@@ -60,13 +109,8 @@ def put_settings(base: str, changes: dict[str, object], token_file: Path) -> int
         When the token file cannot be read or the service refuses.
     """
     _check(base)
-    try:
-        token = token_file.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"token file {token_file} cannot be read: {error}; give the one that xedm live named with --token-file"
-        ) from None
-    return int(_ask(base, "/settings", "PUT", changes, token)["version"])
+    token = read_token(token_file)
+    return int(ask(base, "/settings", "PUT", changes, token)["version"])
 
 
 def settled_status(base: str, version: int) -> dict[str, Any]:
@@ -79,7 +123,7 @@ def settled_status(base: str, version: int) -> dict[str, Any]:
     """
     deadline = time.monotonic() + _SETTLE_S
     while True:
-        status: dict[str, Any] = _ask(base, "/status")
+        status: dict[str, Any] = ask(base, "/status")
         if status["parameters"]["version"] >= version and not status["fetching"]:
             return status
         if time.monotonic() > deadline:

@@ -21,8 +21,8 @@ from processing.snapshot import freeze
 from service.checkpoint import remove_checkpoints, write_checkpoint
 from service.config import Recovery
 from service.ledger import COLUMNS
-from service.ledger_file import SUFFIX, Entry, LedgerFile, event, header_facts
-from service.series import Series, SettingsVersion
+from service.ledger_file import NOTE, SUFFIX, Entry, LedgerFile, event, header_facts
+from service.series import Remark, Series, SettingsVersion
 from service.source import PointNote
 from service.status import Purpose
 
@@ -169,6 +169,10 @@ class Keeper:
         """Take other settings."""
         text = version.settings.model_dump_json(exclude={"beamline"})
         self._entries.append(Entry("settings", (version.version, version.from_frame, text)))
+
+    def remarked(self, remark: Remark) -> None:
+        """Take what a person wrote."""
+        self._entries.append(Entry("events", (remark.when, NOTE, remark.text)))
 
     def expects(self, frames: int) -> None:
         """Take how many frames are meant to come."""

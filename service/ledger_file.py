@@ -60,6 +60,10 @@ _INSERTS = {
 }
 
 
+NOTE = "note"
+"""The event that says what a person wrote."""
+
+
 class Entry(NamedTuple):
     """One row for a table.
 

@@ -21,6 +21,7 @@ from service.claim import Claim
 from service.config import Settings
 from service.errors import ConfigurationError, UserError
 from service.frame_stores import SpoolStore, spool_stem
+from service.hand import Hand
 from service.ledger import LOST
 from service.mailbox import Mailbox, is_image
 from service.office import Folder, Office
@@ -33,6 +34,7 @@ from service.series import Series
 from service.source import PointNote, Preview, PreviewName
 from service.status import Purpose, Status, WhatIf
 from service.store import free_path
+from service.views import Views
 from service.what_if import check_changeable, what_if
 
 _PREVIEW_EVERY_S = 0.5
@@ -131,6 +133,7 @@ class LiveService:
         self._board = StatusBoard(
             self.pipeline, self.office, self.mailbox, self.receiver.endpoint, lambda: self._safety(self.pipeline.series)
         )
+        self.views = Views(self.pipeline, self.office, self._find)
         self.ended_series = 0
         self._stop = threading.Event()
         self._previews: dict[PreviewName, tuple[float, int, Preview | None]] = {}
@@ -233,6 +236,11 @@ class LiveService:
 
     def _safety(self, series: Series | None) -> Safety | None:
         return next((one for one in self._safeties if one.series is series), None)
+
+    def _find(self, series: Series, number: int) -> EncodedFrame | None:
+        """Read a frame of a series from where its bytes lie; may wait for a disk."""
+        safety = self._safety(series)
+        return None if safety is None else safety.refetcher.look(number)
 
     def _booked(self, series: Series, frame: EncodedFrame) -> None:
         safety = self._safety(series)
@@ -409,6 +417,30 @@ class LiveService:
             return what_if(scored, settings, cases)
         except ConfigurationError as error:
             raise ValueError(str(error)) from None
+
+    def mark(self, frames: Sequence[int], who: str, *, out: bool) -> None:
+        """Leave frames out of the sum by hand, or take them back.
+
+        Raises
+        ------
+        ValueError
+            When there is no series or no such frame.
+        """
+        Hand(self.pipeline).mark(frames, out=out)
+        _log.info("frames marked", who=who, frames=len(frames), out=out)
+        self._changed()
+
+    def write_note(self, text: str, who: str) -> None:
+        """Write a note into the record of the run.
+
+        Raises
+        ------
+        ValueError
+            When there is no series, or the text cannot be taken.
+        """
+        Hand(self.pipeline).write(text)
+        _log.info("note written", who=who)
+        self._changed()
 
     def request_reconstruction(self, who: str) -> None:
         """Reconstruct from what is there now."""

@@ -375,6 +375,7 @@ def series_file(folder: Folder) -> SeriesFile | None:
             "reference_total": series.reference,
             "unresolved_frames": series.unresolved_frames(),
             "complete": series.ended,
+            "notes": [{"when": remark.when, "text": remark.text} for remark in series.remarks],
         },
         timings=timings,
     )

@@ -34,7 +34,7 @@ from service.books import ErrorLog, RateMeter, StrideWatch
 from service.config import Settings
 from service.mailbox import Letter
 from service.router import WaitingRoom
-from service.series import Series
+from service.series import Remark, Series
 from service.source import PointNote
 from service.status import DirectBeam, Purpose, State
 
@@ -385,6 +385,13 @@ class Pipeline:
                 self._write_again(self.series)
             else:
                 self._early_notes = [*self._early_notes[-_MAX_EARLY_NOTES:], note]
+
+    def remark(self, remark: Remark) -> None:
+        """Take what a person wrote about the series."""
+        with self.lock:
+            if self.series is not None:
+                self.series.remark(remark)
+                self._write_again(self.series)
 
     def expect(self, frames: int) -> None:
         """Say how many frames the open series, or else the next one, is meant to have."""

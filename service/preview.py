@@ -85,7 +85,7 @@ def make_image_preview(image: NDArray[np.float32], *, version: int, frames: int 
     The object fills some 15 pixels of an array many times as wide; the rest is empty by construction. Averaged in
     blocks when it is still large.
     """
-    image = image[_window_of_object(image)]
+    image = image[window_of_object(image)]
     step = max(1, -(-max(image.shape) // MAX_SIDE_PX))
     rows, cols = (side // step * step for side in image.shape)
     blocks = image[:rows, :cols].reshape(rows // step, step, cols // step, step)
@@ -94,7 +94,7 @@ def make_image_preview(image: NDArray[np.float32], *, version: int, frames: int 
     )
 
 
-def _window_of_object(image: NDArray[np.float32]) -> tuple[slice, slice]:
+def window_of_object(image: NDArray[np.float32]) -> tuple[slice, slice]:
     """Return the square about the middle that holds all above a twentieth of the brightest, and half as much again."""
     middle = [side // 2 for side in image.shape]
     rows, cols = np.nonzero(image > 0.05 * image.max(initial=0.0))

@@ -196,7 +196,8 @@ def make_channels(writers: Mapping[str, Writer], *, steering: bool) -> dict[str,
         writer = writers.get(pv.name) if pv.written_by == "scan" or (pv.written_by and steering) else None
         channels[pv.name] = _channel(pv, writer)
     for name, channel in channels.items():
-        channel.explained_by = channels.get(f"{name}:Error")
+        if channel.pv.written_by:
+            channel.explained_by = channels.get(f"{name}:Error", channels["Put:Error"])
     return channels
 
 

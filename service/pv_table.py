@@ -172,6 +172,8 @@ TABLE: tuple[PV, ...] = (
        value=lambda s: setting(s, "screening.intensity_ratio_min"), precision=3, limits=(0, 1), written_by="steering"),
     PV(name="Reconstruct", kind="choice", doc="write 1 to reconstruct from what is there now",
        value=lambda _: NO_YES[0], choices=NO_YES, written_by="steering"),
+    PV(name="Put:Error", kind="text",
+       doc="why the last put to another PV than Point was refused, empty when it was taken"),
     PV(name="Last:Total", kind="number", doc="photons on the last frame, -1 before the first",
        value=_of_last(lambda last: last.total, -1), units="photons"),
     PV(name="Last:Chi2", kind="number", doc="chi^2 of the last frame's ring, NaN without valid ring pixels",

@@ -13,6 +13,7 @@ from service.config import Reconstruction
 from service.errors import UserError
 from service.imaging import ImagingError, ImagingJob, ImagingResult, run_imaging
 from service.imaging_window import imaging_window
+from service.result_view import opened_entry
 from service.store import write_image_file
 
 
@@ -32,15 +33,8 @@ def read_job(result: Path, settings: Reconstruction, workers: int) -> ImagingJob
     UserError
         When the file cannot be read or does not say enough.
     """
-    if not result.is_file():
-        raise UserError(f"result file {result} must exist, got no such file; look at its folder and name")
-    try:
-        with h5py.File(result) as file:
-            return _job(file["entry"], settings, workers)
-    except OSError as error:
-        raise UserError(f"result file {result} cannot be read: {str(error).splitlines()[0]}") from None
-    except KeyError as error:
-        raise UserError(f"result file {result} must be one of XEDM's: {error}") from None
+    with opened_entry(result) as entry:
+        return _job(entry, settings, workers)
 
 
 def _job(entry: h5py.Group, settings: Reconstruction, workers: int) -> ImagingJob:

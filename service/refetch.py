@@ -116,6 +116,15 @@ class Refetcher:
                 self._changed()
             return bool(wanted)
 
+    def look(self, number: int) -> EncodedFrame | None:
+        """Read a frame for somebody who wants to see it; None when no store has it."""
+        with self._busy:
+            for store in self.stores:
+                frame = store.frame(self.series.header.series, number) if store.has(number) else None
+                if frame is not None:
+                    return frame
+        return None
+
     def _find(self, number: int) -> tuple[EncodedFrame, Examined] | None:
         """Read and score a frame; None when no store has it whole."""
         for store in self.stores:

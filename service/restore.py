@@ -23,8 +23,8 @@ from service.config import Settings
 from service.errors import ConfigurationError, UserError
 from service.keeper import CHECKPOINT_SUFFIX, checkpoint_path, ledger_path, valid_of
 from service.ledger import COLUMNS, PENDING
-from service.ledger_file import SUFFIX, LedgerContent, header_of, is_closed, read_ledger
-from service.series import Series, SettingsVersion
+from service.ledger_file import NOTE, SUFFIX, LedgerContent, header_of, is_closed, read_ledger
+from service.series import Remark, Series, SettingsVersion
 from service.source import PointNote
 from service.status import PURPOSES, Purpose
 
@@ -47,6 +47,8 @@ class SeriesState:
         None: nothing is in them.
     even : SumSnapshot or None
         Of the accepted frames with an even number, the rows about the beam; None where it is not known.
+    remarks : list of Remark
+        What persons wrote.
     """
 
     header: SeriesHeader
@@ -60,6 +62,7 @@ class SeriesState:
     purpose: Purpose = "sample"
     even: SumSnapshot | None = None
     timings: dict[str, Any] = field(default_factory=dict)
+    remarks: list[Remark] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +231,7 @@ def state_of_result(path: Path) -> SeriesState:
         purpose=purpose_of(process["summary"]),
         started=str(process["timings"].get("started", "")),
         timings=process["timings"],
+        remarks=[Remark(**remark) for remark in process["summary"].get("notes", [])],
         accepted=sums["accepted"],
         background=sums["background"],
     )
@@ -317,6 +321,10 @@ def restored(
     series.resume(targets)
     for note in [*state.notes, *(ledger.notes if ledger is not None else [])]:
         series.ledger.notes[note.frame] = note
+    written = (
+        [] if ledger is None else [Remark(when=when, text=said) for when, what, said in ledger.events if what == NOTE]
+    )
+    series.remarks = written or list(state.remarks)
     series.judge_again()
     return series
 

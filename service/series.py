@@ -35,6 +35,14 @@ class SettingsVersion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Remark:
+    """What a person wrote about the series, and when (UTC, ISO 8601)."""
+
+    when: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
     """The frames that can be judged: their numbers, verdicts and scores; shape (n,) each."""
 
@@ -77,6 +85,9 @@ class Journal(Protocol):
 
     def versioned(self, version: SettingsVersion) -> None:
         """Say that other settings are in force."""
+
+    def remarked(self, remark: Remark) -> None:
+        """Say what a person wrote."""
 
     def expects(self, frames: int) -> None:
         """Say how many frames are meant to come."""
@@ -144,6 +155,8 @@ class Series:
         Whether it was only ended because the service ends.
     hashes_proven : bool
         Whether a hash of its messages has matched its blob, so that a mismatch means damage.
+    remarks : list of Remark
+        What persons wrote about it, the newest last.
     not_from_socket : int
         Booked frames that this process did not receive: restored, or fetched from files.
     """
@@ -162,6 +175,7 @@ class Series:
         self.versions = [SettingsVersion(version=1, settings=settings, from_frame=0)]
         self.ledger = Ledger(header.images)
         self.expected: int | None = None
+        self.remarks: list[Remark] = []
         self.purpose: Purpose = "sample"
         self.unresolved: set[int] = set()
         self.to_fetch: dict[int, Category] = {}
@@ -350,6 +364,12 @@ class Series:
         elif self.ledger.column("verdict")[row] == Category.GATED and self.settled:
             self._want(row, self._verdicts(np.array([row]))[0])
 
+    def remark(self, remark: Remark) -> None:
+        """Take what a person wrote."""
+        self.remarks.append(remark)
+        if self.journal is not None:
+            self.journal.remarked(remark)
+
     def apply_settings(self, settings: Settings) -> int:
         """Put new settings in force from the next frame on and re-derive every verdict; return the version."""
         self.settings = settings
@@ -489,6 +509,11 @@ class Series:
             self._nowhere(row)
         else:
             self._move(row, category, contribution)
+
+    def held(self, number: int) -> EncodedFrame | None:
+        """Return a frame that is still in memory, None when it is not."""
+        row = self.ledger.row_of(number)
+        return None if row is None else self._hold.get(row)
 
     def _read_again(self, row: int) -> Contribution | None:
         frame = self._hold.get(row)

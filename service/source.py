@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.page_source import PageSource
 from service.status import Purpose, Status, WhatIf
 
 PreviewName = Literal["sum", "last", "background", "reconstruction"]
@@ -49,6 +50,10 @@ class Preview(BaseModel):
 
 class LiveSource(Protocol):
     """The steering and viewing side of the service; every method is safe from any thread and quick."""
+
+    @property
+    def views(self) -> PageSource:
+        """What the live page looks at beyond the status."""
 
     def status(self) -> Status:
         """Return the books and the state at this moment."""
@@ -103,3 +108,21 @@ class LiveSource(Protocol):
 
     def request_snapshot(self, who: str) -> str:
         """Write the result file now; return its path."""
+
+    def mark(self, frames: Sequence[int], who: str, *, out: bool) -> None:
+        """Leave frames out of the sum by hand, or take them back.
+
+        Raises
+        ------
+        ValueError
+            When there is no series or no such frame.
+        """
+
+    def write_note(self, text: str, who: str) -> None:
+        """Write a note into the record of the run.
+
+        Raises
+        ------
+        ValueError
+            When there is no series, or the text cannot be taken.
+        """

@@ -1,8 +1,10 @@
 """Write the result of a series: one NeXus file, whole or not at all."""
 
 import json
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -66,7 +68,7 @@ def write_series_file(path: Path, content: SeriesFile) -> None:
     OSError
         When the disk refuses; the old file, if any, is as it was.
     """
-    write_whole(path, lambda file: _fill(file, content))
+    write_whole(path, lambda file: _fill(file, path.name, content))
 
 
 def write_image_file(path: Path, imaging: ImagingResult, source: str) -> None:
@@ -79,8 +81,7 @@ def write_image_file(path: Path, imaging: ImagingResult, source: str) -> None:
     """
 
     def fill(file: h5py.File) -> None:
-        file.attrs["default"] = "entry"
-        entry = _group(file, "entry", "NXentry")
+        entry = _entry(file, path.name)
         entry["title"] = f"reconstruction from {source}"
         entry.attrs["default"] = "prepared" if imaging.image is None else "reconstruction"
         _imaging(entry, imaging)
@@ -95,9 +96,25 @@ def write_whole(path: Path, fill: Callable[[h5py.File], None]) -> None:
         fill(file)
 
 
-def _fill(file: h5py.File, content: SeriesFile) -> None:
-    file.attrs["default"] = "entry"
-    entry = _group(file, "entry", "NXentry")
+def _entry(file: h5py.File, name: str) -> h5py.Group:
+    """Say at the root what the file is and who wrote it; return the one entry."""
+    file.attrs.update(
+        {
+            "NX_class": "NXroot",
+            "default": "entry",
+            "file_name": name,
+            "file_time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "creator": "xedm",
+            "creator_version": version("xedm"),
+            "HDF5_Version": h5py.version.hdf5_version,
+            "h5py_version": h5py.version.version,
+        }
+    )
+    return _group(file, "entry", "NXentry")
+
+
+def _fill(file: h5py.File, name: str, content: SeriesFile) -> None:
+    entry = _entry(file, name)
     entry.attrs["default"] = "sum"
     entry["title"] = f"X-ray ensemble diffraction microscopy, series {content.header.series}"
     entry["start_time"] = str(content.timings.get("started", ""))
@@ -109,6 +126,9 @@ def _fill(file: h5py.File, content: SeriesFile) -> None:
     if content.imaging is not None:
         _imaging(entry, content.imaging)
     _process(entry, content)
+    for number, remark in enumerate(content.summary.get("notes", []), 1):
+        note = _group(entry, f"note_{number}", "NXnote")
+        note["date"], note["type"], note["description"] = remark["when"], "text/plain", remark["text"]
 
 
 def _group(parent: h5py.Group, name: str, nx_class: str, **attributes: Any) -> h5py.Group:
@@ -120,7 +140,7 @@ def _group(parent: h5py.Group, name: str, nx_class: str, **attributes: Any) -> h
 
 
 def _sum(entry: h5py.Group, name: str, part: SumSnapshot, valid: NDArray[np.uint8] | None, title: str) -> None:
-    group = _group(entry, name, "NXdata", signal="data")
+    group = _group(entry, name, "NXdata", signal="data", axes=[".", "."])
     group["title"] = title
     data = _compressed(group, "data", part.data)
     data.attrs.update({"units": "counts", "long_name": "counts", "interpretation": "image"})
@@ -167,20 +187,25 @@ def _instrument(entry: h5py.Group, content: SeriesFile) -> None:
 
 
 def _imaging(entry: h5py.Group, imaging: ImagingResult) -> None:
-    prepared = _group(entry, "prepared", "NXdata", signal="amplitude")
+    prepared = _group(entry, "prepared", "NXdata", signal="amplitude", axes=["qy", "qx"])
     prepared["title"] = "amplitude given to the reconstruction"
     _compressed(prepared, "amplitude", imaging.amplitude).attrs["interpretation"] = "image"
     _compressed(prepared, "valid", imaging.amplitude_valid)
     for name, value in imaging.prepared.items():
         prepared.attrs[name] = value
+    pixel_m = float(imaging.prepared.get("pixel_size_m", imaging.pixel_size_m))
+    for name, bins in zip(("qy", "qx"), imaging.amplitude.shape, strict=True):
+        _axis(prepared, name, bins, 2.0 * math.pi / (bins * pixel_m), "1/m")
     if imaging.snr:
         _signal_to_noise(entry, imaging)
     if imaging.image is None:
         return
-    group = _group(entry, "reconstruction", "NXdata", signal="image")
+    group = _group(entry, "reconstruction", "NXdata", signal="image", axes=["y", "x"])
     group["title"] = f"reconstruction from {imaging.frames} frames"
     image = _compressed(group, "image", imaging.image)
     image.attrs.update({"pixel_size_m": imaging.pixel_size_m, "interpretation": "image", "long_name": "density"})
+    for name, pixels in zip(("y", "x"), imaging.image.shape, strict=True):
+        _axis(group, name, pixels, imaging.pixel_size_m, "m")
     group.create_dataset("prtf", data=imaging.prtf)
     group.create_dataset("q", data=imaging.q_per_m).attrs["units"] = "1/m"
     if imaging.guided_prtf is not None:
@@ -189,6 +214,17 @@ def _imaging(entry: h5py.Group, imaging: ImagingResult) -> None:
     group["warnings"] = "\n".join(imaging.warnings)
     for name, value in imaging.figures.items():
         group.attrs[name] = value
+    # A viewer draws one signal a group; the links give the transfer function a plot of its own.
+    curve = _group(entry, "transfer", "NXdata", signal="prtf", axes="q")
+    curve["title"] = "phase retrieval transfer function"
+    for name in ("prtf", "q"):
+        curve[name] = h5py.SoftLink(f"/entry/reconstruction/{name}")
+
+
+def _axis(group: h5py.Group, name: str, count: int, step: float, units: str) -> None:
+    """Write an axis whose zero is the middle pixel."""
+    axis = group.create_dataset(name, data=(np.arange(count) - count // 2) * step)
+    axis.attrs.update({"units": units, "long_name": f"{name} ({units})"})
 
 
 def _signal_to_noise(entry: h5py.Group, imaging: ImagingResult) -> None:

@@ -8,9 +8,9 @@ import math
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TypeGuard, cast
+from typing import cast
 
 import uvicorn
 from starlette.applications import Starlette
@@ -25,14 +25,15 @@ from service.errors import UserError
 from service.listen import LOOPBACK, listen_tcp, port_of
 from service.metrics_page import CONTENT_TYPE, Metrics
 from service.source import LiveSource, PreviewName
+from service.web_bodies import cases_of, mark_of, settings_of, text_of
 from service.web_connections import PromptProtocol
 from service.web_events import MAX_VIEWERS, PREVIEW_NAMES, Feed
 from service.web_gallery import Gallery, Hung
+from service.web_page import PageRoutes
 
 log = logging.getLogger("xedm.web")
 
 MAX_BODY_BYTES = 64 * 1024
-MAX_SETTINGS = 50
 BODY_WITHIN_S = 10.0
 START_TIMEOUT_S = 20.0
 STATIC = Path(__file__).with_name("static")
@@ -59,7 +60,8 @@ class WebServer:
         self._token = token
         self._listener = listener
         self._feed = Feed(source)
-        app = Guard(_application(_Pages(source, token, self._feed), self._feed))
+        self._pages = _Pages(source, token, self._feed)
+        app = Guard(_application(self._pages, self._feed))
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -142,6 +144,7 @@ class _Pages:
         self._feed = feed
         self._attempts = Attempts()
         self._gallery = Gallery(source)
+        self.page_routes = PageRoutes(source.views)
         self._metrics = Metrics(source, viewers=lambda: feed.viewers, renderings=lambda: self._gallery.renderings)
         self._assets = {
             file.name: (file.read_bytes(), TYPES[file.suffix]) for file in STATIC.iterdir() if file.suffix in TYPES
@@ -158,10 +161,14 @@ class _Pages:
             Route("/events", self.events),
             Route("/preview.jpg", self.picture),
             Route("/preview.json", self.picture_scale),
+            *self.page_routes.routes(),
             Route("/whatif", self.what_if, methods=["POST"]),
             Route("/settings", self.settings, methods=["PUT"]),
             Route("/reconstruct", self.reconstruct, methods=["POST"]),
             Route("/snapshot", self.snapshot, methods=["POST"]),
+            Route("/mark", self.mark, methods=["POST"]),
+            Route("/notes", self.note, methods=["POST"]),
+            Route("/right", self.right),
         ]
 
     async def page(self, _: Request) -> Response:
@@ -191,10 +198,11 @@ class _Pages:
         return Response(await asyncio.to_thread(self._metrics.page), headers={"Content-Type": CONTENT_TYPE})
 
     async def events(self, request: Request) -> Response:
-        kinds = [_kind_of(name) for name in request.query_params.getlist("what")[: len(PREVIEW_NAMES)]]
+        named = request.query_params.getlist("what")[: len(PREVIEW_NAMES)]
+        kinds = [] if named == ["none"] else [_kind_of(name) for name in named] or PREVIEW_NAMES
         if self._feed.viewers >= MAX_VIEWERS:
             raise Refusal(status=503, sentence=f"viewers must be at most {MAX_VIEWERS}, got one more; close a page")
-        return StreamingResponse(self._feed.stream(kinds or PREVIEW_NAMES), media_type="text/event-stream")
+        return StreamingResponse(self._feed.stream(kinds), media_type="text/event-stream")
 
     async def picture(self, request: Request) -> Response:
         hung = await self._hung(request)
@@ -223,12 +231,12 @@ class _Pages:
         return hung
 
     async def settings(self, request: Request) -> Response:
-        changes = _settings_of(await self._steering_body(request))
+        changes = settings_of(await self._steering_body(request))
         version = await _steer(request, changes, lambda who: self._source.change_settings(changes, who))
         return JSONResponse({"version": version})
 
     async def what_if(self, request: Request) -> Response:
-        cases = _cases_of(await self._body(request))
+        cases = cases_of(await self._body(request))
         try:
             found = await asyncio.to_thread(self._source.what_if, cases)
         except ValueError as error:
@@ -244,6 +252,20 @@ class _Pages:
         await self._steering_body(request)
         path = await _steer(request, None, self._source.request_snapshot)
         return JSONResponse({"result": path})
+
+    async def mark(self, request: Request) -> Response:
+        frames, out = mark_of(await self._steering_body(request))
+        await _steer(request, {"frames": frames, "out": out}, lambda who: self._source.mark(frames, who, out=out))
+        return JSONResponse({"frames": frames, "out": out})
+
+    async def note(self, request: Request) -> Response:
+        text = text_of(await self._steering_body(request))
+        await _steer(request, {"text": text}, lambda who: self._source.write_note(text, who))
+        return JSONResponse({"message": "written down"})
+
+    async def right(self, request: Request) -> Response:
+        self._check_right(request)
+        return Response(status_code=204)
 
     async def _steering_body(self, request: Request) -> bytes:
         """Check the right to steer before a byte of the body is read."""
@@ -286,46 +308,6 @@ def _kind_of(what: str) -> PreviewName:
     if what not in PREVIEW_NAMES:
         raise Refusal(status=422, sentence=f"what must be one of {', '.join(PREVIEW_NAMES)}, got {what[:40]!r}")
     return what
-
-
-def _json_of(body: bytes) -> object:
-    def no_constant(name: str) -> object:
-        raise ValueError(f"a number must be finite, got {name}")
-
-    try:
-        return json.loads(body, parse_constant=no_constant)
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)[:120]
-        raise Refusal(status=422, sentence=f"the body must be JSON, got something else: {reason}") from None
-
-
-def _are_settings(changes: object) -> TypeGuard[Mapping[str, object]]:
-    return isinstance(changes, dict) and 0 < len(changes) <= MAX_SETTINGS
-
-
-def _settings_of(body: bytes) -> Mapping[str, object]:
-    """Read `{"section.key": value, ...}`; the limits of the values are the source's business."""
-    changes = _json_of(body)
-    if not _are_settings(changes):
-        raise Refusal(
-            status=422,
-            sentence=f"the body must be a JSON object of 1 to {MAX_SETTINGS} settings, "
-            'such as {"screening.chi2_ratio_max": 1.8}',
-        )
-    return changes
-
-
-def _cases_of(body: bytes) -> list[Mapping[str, object]]:
-    """Read `{"cases": [settings, ...]}`."""
-    told = _json_of(body)
-    cases = told.get("cases") if isinstance(told, dict) else None
-    if not isinstance(cases, list) or not all(map(_are_settings, cases)):
-        raise Refusal(
-            status=422,
-            sentence="the body must be a JSON object with a list of settings to try, "
-            'such as {"cases": [{"screening.chi2_ratio_max": 1.8}]}',
-        )
-    return cases
 
 
 async def _steer(request: Request, what: object, act: Callable[[str], object]) -> object:

@@ -1,4 +1,4 @@
-"""Server-sent events: the status and the pictures' versions, made once a change however many look."""
+"""Server-sent events: the status, new result files and the pictures' versions, made once a change however many look."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import get_args
+from typing import Any, get_args
 
 from service.source import LiveSource, PreviewName
 
@@ -35,6 +35,7 @@ class Feed:
         self._source = source
         self._events: dict[str, tuple[int, str]] = {}
         self._versions: dict[str, int] = {}
+        self._saved: dict[str, Any] | None = None
         self._serial = 0
         self._viewers = 0
         self._kinds: Counter[PreviewName] = Counter()
@@ -101,7 +102,8 @@ class Feed:
 
     def _first_event(self, kinds: Sequence[PreviewName]) -> str:
         status = _event("status", self._source.status().model_dump_json())
-        return "retry: 2000\n\n" + status + _event("preview", json.dumps(self._picture_versions(kinds)))
+        pictures = _event("preview", json.dumps(self._picture_versions(kinds))) if kinds else ""
+        return "retry: 2000\n\n" + status + pictures
 
     def _picture_versions(self, kinds: Iterable[PreviewName]) -> dict[str, int]:
         previews = {name: self._source.preview(name) for name in kinds}
@@ -131,6 +133,7 @@ class Feed:
                 if now - looked >= PREVIEW_INTERVAL_S:
                     looked = now
                     events.update(self._new_pictures())
+                events.update(self._new_file())
                 if events and self._loop is not None:
                     asyncio.run_coroutine_threadsafe(self._publish(events), self._loop)
             except RuntimeError:  # the loop has closed: nobody is left to tell
@@ -138,6 +141,13 @@ class Feed:
             except Exception:
                 log.exception("telling viewers of a change failed; trying again")
             self._stop.wait(STATUS_INTERVAL_S)
+
+    def _new_file(self) -> dict[str, str]:
+        saved = self._source.views.saved()
+        if saved == self._saved:
+            return {}
+        self._saved = saved
+        return {} if saved is None else {"snapshot": json.dumps(saved)}
 
     def _new_pictures(self) -> dict[str, str]:
         versions = self._picture_versions(name for name in PREVIEW_NAMES if self._kinds[name] > 0)

@@ -14,6 +14,7 @@ from service.cli import (
     queue,
     reconstruct,
     recover,
+    report,
     reprocess,
     reproduce,
     rescreen,
@@ -39,6 +40,7 @@ app.command()(shell.shell)
 app.command()(check.check)
 app.command()(catalog.catalog)
 app.command()(export.export)
+app.command()(report.report)
 app.command()(queue.queue)
 app.command()(reprocess.reprocess)
 app.command()(rescreen.rescreen)

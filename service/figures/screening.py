@@ -1,6 +1,7 @@
 """The cascade of the screening: total and chi^2 of every frame, and how graded edges fare."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from processing.edge_clips import ClipCurve
 from service.figures.style import MEASURED, letter, new_figure, save
 
-_COLOURS = {"accepted": "#2ca02c", "background": "#1f77b4", "streak": "#ff7f0e", "low_intensity": "#7f7f7f"}
+VERDICT_COLOURS = {"accepted": "#2ca02c", "background": "#1f77b4", "streak": "#ff7f0e", "low_intensity": "#7f7f7f"}
 
 
 def draw_cascade(
@@ -22,6 +23,8 @@ def draw_cascade(
     reference_total: float,
     cuts: dict[str, float],
     clips: ClipCurve | None = None,
+    size_in: tuple[float, float] = (10.0, 6.4),
+    legend: bool = True,
 ) -> Path:
     """Draw totals, chi^2 and, where the truth is known, the curve of graded edges.
 
@@ -37,8 +40,12 @@ def draw_cascade(
         `intensity_ratio_min`, `background_ratio_max` and `chi2_ratio_max`.
     clips : ClipCurve, optional
         Frames by the part of the beam on silicon; only a simulation knows it.
+    size_in : tuple of float
+        Width and height of the figure.
+    legend : bool
+        Name colours and counts.
     """
-    figure = new_figure(10.0, 6.4)
+    figure = new_figure(*size_in)
     grid = figure.add_gridspec(2, 2, width_ratios=(2.4, 1.0)) if clips is not None else figure.add_gridspec(2, 1)
     above, below = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])
     _dots(above, frame, total / reference_total, verdict)
@@ -47,7 +54,7 @@ def draw_cascade(
         above.annotate(
             f"{text} {cuts[name]:g}", (1.0, cuts[name]), xycoords=("axes fraction", "data"), ha="right", va="bottom"
         )
-    above.set_ylabel(f"total / reference ({reference_total:.3g} counts)")
+    above.set_ylabel(f"total / reference\n({reference_total:.3g} counts)")
     above.set_ylim(bottom=0.0)
     letter(above, "a", "total of every frame")
     _dots(below, frame, chi2_ratio, verdict)
@@ -61,28 +68,64 @@ def draw_cascade(
     )
     below.set_yscale("log")
     below.set_xlabel("frame")
-    below.set_ylabel("χ² / degrees of freedom")
+    below.set_ylabel("χ² / degrees\nof freedom")
     letter(below, "b", "χ² on the ring next to the beam stop")
-    above.legend(loc="upper left", ncols=4, markerscale=3, columnspacing=1.0, handletextpad=0.2)
-    above.set_ylim(top=1.25 * float(np.max(total)) / reference_total)
+    if legend:
+        place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.97), "frameon": False}
+        above.legend(ncols=4, markerscale=3, columnspacing=1.0, handletextpad=0.2, **place)
+    above.set_ylim(top=1.1 * float(np.max(total)) / reference_total)
     if clips is not None:
         _clips(figure.add_subplot(grid[:, 1]), clips)
     return save(figure, path)
 
 
+def draw_scan_map(
+    path: Path,
+    *,
+    x_um: NDArray[np.float64],
+    y_um: NDArray[np.float64],
+    verdict: NDArray[np.str_],
+    size_in: tuple[float, float] = (3.0, 2.1),
+) -> Path:
+    """Draw the verdict of every frame where the stage stood.
+
+    Parameters
+    ----------
+    path : Path
+        Of the PNG file.
+    x_um, y_um : ndarray of float64, shape (n,)
+        Position of the stage.
+    verdict : ndarray of str, shape (n,)
+    size_in : tuple of float
+        Width and height of the figure.
+    """
+    figure = new_figure(*size_in)
+    axes = figure.add_subplot()
+    across = max(4.0, float(np.sqrt(x_um.size)))
+    size = max(1.0, (45.0 * min(size_in) / across) ** 2)
+    for name, colour in VERDICT_COLOURS.items():
+        mine = verdict == name
+        axes.scatter(x_um[mine], y_um[mine], s=size, color=colour, marker="s", linewidths=0, rasterized=True)
+    axes.margins(0.07)
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_xlabel("x (um)")
+    axes.set_ylabel("y (um)")
+    return save(figure, path)
+
+
 def _dots(axes: Axes, frame: NDArray[np.integer], value: NDArray[np.float64], verdict: NDArray[np.str_]) -> None:
     size = 5.0 if frame.size < 3000 else 1.0
-    for name, colour in _COLOURS.items():
+    for name, colour in VERDICT_COLOURS.items():
         mine = (verdict == name) & np.isfinite(value)
         label = f"{name.replace('_', ' ')} {int((verdict == name).sum())}"
         axes.scatter(frame[mine], value[mine], s=size, color=colour, linewidths=0, label=label, rasterized=True)
-    axes.set_xlim(0, int(frame.max()) + 1)
+    axes.set_xlim(int(frame.min()) - 0.5, int(frame.max()) + 0.5)
 
 
 def _clips(axes: Axes, clips: ClipCurve) -> None:
     middle = 50.0 * (clips.edges[:-1] + clips.edges[1:])
     width = 95.0 * np.diff(clips.edges)
-    axes.bar(middle, 100.0 * np.nan_to_num(clips.kept_fraction), width=width, color=_COLOURS["accepted"])
+    axes.bar(middle, 100.0 * np.nan_to_num(clips.kept_fraction), width=width, color=VERDICT_COLOURS["accepted"])
     for at, kept, frames in zip(middle, clips.kept, clips.frames, strict=True):
         axes.text(at, 103.0, f"{kept}/{frames}", ha="center", va="bottom", rotation=90)
     axes.set_xlim(0, 100)

@@ -43,6 +43,7 @@ def log_map(
     *,
     label: str,
     half: float | None = None,
+    extent: tuple[float, float, float, float] | None = None,
     axis: str = "",
     limits: tuple[float, float] | None = None,
 ) -> None:
@@ -51,12 +52,14 @@ def log_map(
     Parameters
     ----------
     axes : Axes
-    data : ndarray, shape (n, n)
+    data : ndarray, shape (rows, cols)
         NaN where unknown; zero counts as below the scale.
     label : str
         Of the colour bar, with its unit.
     half : float, optional
-        Half width of the map in units of `axis`; without it no ticks are drawn.
+        Half width of the map in units of `axis`, when its zero is in the middle.
+    extent : tuple of float, optional
+        Left, right, lower and upper edge in units of `axis`, else. Without either no ticks are drawn.
     axis : str
         Label of both axes, with its unit.
     limits : tuple of float, optional
@@ -66,9 +69,9 @@ def log_map(
     positive = values[np.isfinite(values) & (values > 0)]
     low, high = limits or ((float(positive.min()), float(positive.max())) if positive.size else (0.1, 1.0))
     shown = np.where(np.isfinite(values), np.maximum(values, low), np.nan)
-    extent = None if half is None else (-half, half, half, -half)
+    extent = extent if half is None else (-half, half, half, -half)
     image = axes.imshow(shown, norm=LogNorm(low, max(high, 1.001 * low)), cmap=_map("inferno"), extent=extent)
-    _frame(axes, image, label, axis, ticks=half is not None)
+    _frame(axes, image, label, axis, ticks=extent is not None)
 
 
 def linear_map(

@@ -90,7 +90,7 @@ export function good(status) {
 }
 
 export function enough(status) {
-  const image = picture(status);
+  const image = [picture(status), toGo(status)].filter(Boolean).join(" · ");
   if (status.announced === null) {
     const words = taken(status) ? `${frames(taken(status))} so far` : "Not known yet";
     return { level: taken(status) ? "busy" : "quiet", words, detail: image, part: null };
@@ -103,6 +103,12 @@ export function enough(status) {
   const ended = ["complete", "incomplete", "failed"].includes(status.state);
   const level = left <= 0 ? "ok" : ended ? "warn" : "busy";
   return { level, words, detail: rest + image, part: status.announced ? done / status.announced : null };
+}
+
+function toGo(status) {
+  const f = status.forecast;
+  if (f.frames_missing === null || f.wanted_resolution_m === null) return "";
+  return f.frames_missing ? `${number(f.frames_missing)} to go for ${length(f.wanted_resolution_m)}` : `enough for ${length(f.wanted_resolution_m)}`;
 }
 
 // "off" is also what an idle service says whose reconstruction is enabled.
@@ -191,4 +197,31 @@ export function durable(status) {
   const safe = status.durable_through > 0 ? `${number(status.durable_through)} frames` : "nothing yet";
   const open = status.at_risk?.since_checkpoint ?? 0;
   return open > 0 ? `${safe}, ${number(open)} not yet` : safe;
+}
+
+/** How many frames the wanted resolution takes, or what the sum allows now. */
+export function forecast(status) {
+  const f = status.forecast;
+  if (f.frames === null) return "with the first image";
+  const now = f.resolution_m === null ? "no signal above the noise yet" : `signal above noise to ${length(f.resolution_m)}`;
+  if (f.wanted_resolution_m === null) return `${now} (from ${frames(f.frames)})`;
+  const wanted = length(f.wanted_resolution_m);
+  if (f.frames_needed === null) return `${now}; how many frames ${wanted} takes cannot be told yet`;
+  if (!f.frames_missing) return `${now}; enough frames for ${wanted}`;
+  const rest = status.rate_hz > 0 ? `, about ${duration(f.frames_missing / status.rate_hz)}` : "";
+  return `${now}; ${wanted} takes ${frames(f.frames_needed)}, ${number(f.frames_missing)} to go${rest}`;
+}
+
+export function prtfWords(status, curves) {
+  if (!curves.q_per_m?.length) return status.reconstruction.message || "It comes with the first image.";
+  const at = status.reconstruction.resolution_m;
+  const lowest = Math.min(...curves.prtf.filter((value) => value !== null));
+  if (at === null) return "No resolution could be told from it.";
+  return lowest > Math.exp(-1) ? `It stays above 1/e (dashed) to the edge, a half period of ${length(at)}.` : `It falls below 1/e (dashed) at a half period of ${length(at)}.`;
+}
+
+export function disk(usage) {
+  if (!usage) return "not known";
+  const free = usage.free_bytes / 1e9;
+  return `${sharply(free, 3)} GB free (${Math.round((100 * usage.free_bytes) / usage.total_bytes)} %)`;
 }

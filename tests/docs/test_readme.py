@@ -23,6 +23,8 @@ ON_THEIR_OWN = (
     "docs/reference/simulation.md",
 )
 AFTER_DEMO = (
+    "docs/how-to/export-for-other-programs.md",
+    "docs/how-to/write-a-run-report.md",
     "docs/how-to/read-the-result.md",
     "docs/how-to/use-your-own-mask.md",
     "docs/reference/result-file.md",

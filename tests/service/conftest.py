@@ -11,18 +11,44 @@ import numpy as np
 import pytest
 import zmq
 
+from processing.frame import CATEGORY_NAMES, Category, SeriesHeader
+from processing.snapshot import SumSnapshot
 from service.config import Settings
+from service.imaging import ImagingResult
+from service.ledger import LedgerRows
 from service.live import LiveService
 from service.preview import make_image_preview, make_preview
 from service.source import PointNote, Preview, PreviewName
 from service.status import Counts, LastFrame, NamedError, Purpose, ReconstructionStatus, Status, WhatIf
+from service.store import SeriesFile, write_series_file
 
 RATIO_LIMITS = {"screening.chi2_ratio_max": (0.1, 1000.0), "screening.intensity_ratio_min": (0.0, 1.0)}
 CATEGORIES = ("accepted", "low_intensity", "streak", "background")
 
 
+class NothingToSee:
+    """A `PageSource` before a series; the real one is tested in test_views.py."""
+
+    def look(self, *_):
+        return None
+
+    def rows(self, *_):
+        return None
+
+    def curves(self):
+        return {}
+
+    def saved(self):
+        return None
+
+    def facts(self):
+        return {"disk": None}
+
+
 class RunInMemory:
     """A `LiveSource` whose frames are drawn by the test, one `take` at a time; every number follows from them."""
+
+    views = NothingToSee()
 
     def __init__(self, shape=(96, 128), seed=3):
         self.rng = np.random.default_rng(seed)
@@ -158,6 +184,12 @@ class RunInMemory:
         return [
             WhatIf(changes=dict(changes), counts={"accepted": 1}, flips=flips, frames=[(0, 1)]) for changes in cases
         ]
+
+    def mark(self, frames: Sequence[int], who: str, *, out: bool) -> None:
+        self.calls.append(("mark", list(frames), out, who))
+
+    def write_note(self, text: str, who: str) -> None:
+        self.calls.append(("note", text, who))
 
     def request_reconstruction(self, who: str) -> None:
         self.calls.append(("reconstruct", who))
@@ -362,3 +394,73 @@ def bench_of(tmp_path, wire):
     yield make
     for one in made:
         one.close()
+
+
+def content_of_a_series():
+    """What a small finished series of a disc leaves behind, image included: `SeriesFile`."""
+    rng = np.random.default_rng(11)
+    shape, bins, frames = (130, 120), 41, 40
+    row, col = np.indices(shape)
+    center = (66.25, 58.5)
+    mean = 900.0 * np.exp(-np.hypot(row - center[0], col - center[1]) / 14.0) + 2.0
+    valid = np.ones(shape, np.uint8)
+    valid[60:64] = 0
+    counts = rng.poisson(mean).astype(np.uint64) * valid
+    dark = rng.poisson(0.1 * mean).astype(np.uint64) * valid
+    verdict = np.full(frames, Category.ACCEPTED, np.uint8)
+    verdict[::7], verdict[3::9], verdict[5::11] = Category.STREAK, Category.LOW_INTENSITY, Category.BACKGROUND
+    known = {name: int((verdict == code).sum()) for code, name in enumerate(CATEGORY_NAMES)}
+    ledger = {
+        "frame": np.arange(frames, dtype=np.uint32), "verdict": verdict,
+        "total": np.where(verdict == Category.LOW_INTENSITY, 10_000, 90_000).astype(np.uint64),
+        "chi2": np.where(verdict == Category.STREAK, 5000.0, 300.0), "dof": np.full(frames, 299, np.int64),
+        "point": np.arange(frames, dtype=np.int64), "x": 10.0 * (np.arange(frames) % 8),
+        "y": 10.0 * (np.arange(frames) // 8), "parameters": np.ones(frames, np.uint16),
+    }  # fmt: skip
+    place = np.arange(bins) - bins // 2
+    image = (np.hypot(place[:, None], place[None, :]) < 9).astype(np.float32)
+    amplitude = np.abs(np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(image)))).astype(np.float32)
+    seen = np.ones((bins, bins), np.uint8)
+    seen[19:22, 19:22] = 0
+    q = np.linspace(1e8, 1e9, 20)
+    imaging = ImagingResult(
+        frames=known["accepted"], amplitude=np.where(seen, amplitude, np.float32(0)), amplitude_valid=seen, image=image,
+        prepared={"bin_px": 3, "center_row": 66.2, "center_col": 58.4, "central_px": 9.0, "background_frames": 4,
+                  "frames": known["accepted"], "pixel_size_m": 4e-9},
+        pixel_size_m=4e-9, q_per_m=q, prtf=np.exp(-q / 1e9),
+        figures={"resolution_m": 6.3e-9, "r_factor": 0.021, "confidence": "high", "object_diameter_m": 7.2e-8},
+        snr={"snr": 1e10 / q, "correlation": np.ones(20), "q": q}, forecast={"frames": 30, "resolution_m": 5e-9},
+        warnings=("object must be as wide as its pattern says <really>",),
+    )  # fmt: skip
+    return SeriesFile(
+        header=SeriesHeader(
+            series=9, shape=shape, beam_center_x=center[1], beam_center_y=center[0], wavelength_m=1.4e-10,
+            photon_energy_ev=8856.0, distance_m=2.0, pixel_size_m=75e-6, count_time_s=10.0, frame_time_s=10.0,
+            config={"description": "Dectris Eiger <1M>"},
+        ),
+        valid=valid,
+        accepted=SumSnapshot(data=counts, excluded=np.zeros(shape, np.uint32), frames=known["accepted"]),
+        background=SumSnapshot(data=dark, excluded=np.zeros(shape, np.uint32), frames=known["background"]),
+        ledger=LedgerRows(columns=ledger),
+        beam_center=center,
+        imaging=imaging,
+        configuration=Settings().model_dump(mode="json"),
+        settings_versions=[{"version": 1, "from_frame": 0, "settings": {}}],
+        summary={"counts": {**known, "pending": 0}, "announced": 40, "reference_total": 90_000.0,
+                 "unresolved_frames": [], "complete": True},
+        timings={"started": "2026-11-22T03:00:00.5+00:00", "written": "2026-11-22T03:10:00+00:00"},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def finished():
+    """Content of a small finished series, to be compared with."""
+    return content_of_a_series()
+
+
+@pytest.fixture(scope="session")
+def finished_result(finished, tmp_path_factory):
+    """Its result file; read it only."""
+    path = tmp_path_factory.mktemp("finished") / "series_9.nxs"
+    write_series_file(path, finished)
+    return path
