@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,25 +136,36 @@ class Screened:
     good, lost : int
         Good frames, and those of them that are not in the sum; what the scan itself declared void is repeated, not
         lost.
+    clear_good, clear_lost : int
+        The same without the places that are only partly good: the outermost light of an edge, the rim of a grain.
     dirty, kept : int
         Frames that are clearly silicon, streak, background or gated, and those of them in the sum.
     """
 
     good: int
     lost: int
+    clear_good: int
+    clear_lost: int
     dirty: int
     kept: int
 
 
 def screened(confusion: dict[tuple[str, str], int], clear: Counter[tuple[str, str]]) -> Screened:
     """Count what `confusion_of` returned."""
-    good = sum(count for (label, _), count in confusion.items() if label == "accepted")
+    (good, lost), (clear_good, clear_lost) = (_good_and_lost(counts) for counts in (confusion, clear))
     return Screened(
         good=good,
-        lost=good - sum(confusion.get(("accepted", found), 0) for found in ("accepted", "gated")),
+        lost=lost,
+        clear_good=clear_good,
+        clear_lost=clear_lost,
         dirty=sum(count for (label, _), count in clear.items() if label in _CONTAMINANTS),
         kept=sum(count for (label, found), count in clear.items() if label in _CONTAMINANTS and found == "accepted"),
     )
+
+
+def _good_and_lost(counts: Mapping[tuple[str, str], int]) -> tuple[int, int]:
+    good = sum(count for (label, _), count in counts.items() if label == "accepted")
+    return good, good - sum(counts.get(("accepted", found), 0) for found in ("accepted", "gated"))
 
 
 def _label_rows(confusion: dict[tuple[str, str], int], clear: Counter[tuple[str, str]]) -> list[Row]:

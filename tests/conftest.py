@@ -100,6 +100,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files first that run whole scans: the other worker does the many quick ones meanwhile."""
     long = (
         "test_whole_way.py",
+        "test_catalog.py",
         "test_ensemble_scan.py",
         "test_interruptions.py",
         "test_session.py",

@@ -127,6 +127,9 @@ def wanted_of(run: PaperRun, packing: float) -> list[Wanted]:
         Wanted(key="summed", what="frames in the sum", show=_whole),
         Wanted(key="sum_wrong_px", what="pixels in which the sum is not exact", show=_whole, limit=0, noisy=False),
         Wanted(key="good_lost", what="good frames lost", show=_percent(2), limit=1e-3, aim=1e-4, noisy=False),
+        Wanted(
+            key="clear_good_lost", what="- of those without a trace of edge or grain", show=_percent(2), noisy=False
+        ),
         Wanted(key="dirty_kept", what="clear contaminants kept", show=_percent(2), limit=0.01, aim=0, noisy=False),
         Wanted(key="clips_kept", what="edge clips of 10 to 90 % of the beam kept", show=_percent(2)),
         Wanted(key="center_px", what="centre of the sum off the true one", show=_number(3, "px"), limit=0.25, aim=0.02),

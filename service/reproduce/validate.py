@@ -249,6 +249,7 @@ def _screening(result: Path, books: dict[str, Any]) -> tuple[ClipCurve, dict[tup
         confusion,
         {
             "good_lost": found.lost / found.good if found.good else math.nan,
+            "clear_good_lost": found.clear_lost / found.clear_good if found.clear_good else math.nan,
             "dirty_kept": found.kept / found.dirty if found.dirty else math.nan,
             "clips_kept": clipped_kept / clipped if clipped else math.nan,
         },

@@ -43,7 +43,7 @@ def surveyed(rig: Rig) -> Iterator[dict[str, Any]]:
     yield rig.run(plans["survey"](*devices, -60, 0, 0, 20, 20, margin=MARGIN_S, tell=quiet))
     kinds = plans["last_survey"]().kinds
     said: list[str] = []
-    rig.at_trigger[3] = lambda: rig.engine.request_pause(defer=False)
+    rig.at_point[3] = rig.during(rig.engine.request_pause)
     plan = plans["adaptive_scan"](*devices, step=10, exposure=10.0, frames=8, margin=MARGIN_S, tell=said.append)
     yield rig.run(plan) | {"kinds": kinds, "said": said[-1], "accepted": int(rig.live.frames.accepted.get())}
 
@@ -58,7 +58,7 @@ def background(rig: Rig) -> Iterator[dict[str, Any]]:
 
 def resumed(rig: Rig) -> Iterator[dict[str, Any]]:
     """Abort a scan, and take the rest of it later."""
-    rig.at_trigger[3] = lambda: rig.engine.request_pause(defer=False)
+    rig.at_point[3] = rig.during(rig.engine.request_pause)
     first = rig.run(rig.plan(3, 2, margin=MARGIN_S, tell=quiet), rig.engine.abort)
     yield first
     done = rig.session["done_points"](rig.folder / f"series_{int(rig.live.series.get())}.nxs")
