@@ -6,16 +6,18 @@ READY := $(VENV)/.ready
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check test-slow test-docs test-page fuzz kills soak bench docs lock audit install format clean
+.PHONY: help demo test check test-slow test-docs queue test-queue test-page fuzz kills nights soak bench bench-scan docs lock audit install format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-$(READY): pyproject.toml requirements.lock requirements-data.lock
+$(READY): pyproject.toml requirements.lock requirements-data.lock requirements-ioc.lock
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python must be 3.11 or newer, got " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-data.lock
+	@# The C IOC of the tests lives beside, out of sight: ophyd would else take its CA library instead of pyepics' own.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --upgrade --target $(VENV)/ioc -r requirements-ioc.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
@@ -36,7 +38,7 @@ check: $(READY) ## lint, format, types, import rules
 test-slow: $(READY) ## tests that take minutes
 	$(BIN)/python -m pytest -m slow --timeout 1200
 
-test-docs: $(READY) ## run the blocks of the README and compare their output
+test-docs: $(READY) ## run the blocks of README and docs and compare their output; run the notebook
 	$(BIN)/python -m pytest -m docs --timeout 600
 
 $(VENV)/.page: $(READY) requirements-page.lock
@@ -52,6 +54,9 @@ fuzz: $(READY) ## a million damaged messages on two cores, minutes
 kills: $(READY) ## a hundred kills with the spool and a hundred without, held against the truth, minutes
 	$(BIN)/python tests/soak/run_kills.py
 
+nights: $(READY) ## scans that are upset, interrupted, aborted and killed, held against the truth, an hour
+	$(BIN)/python tests/soak/run_nights.py
+
 soak: $(READY) ## series after series with faults of stream and place, an hour
 	$(BIN)/python tests/soak/run_soak.py
 
@@ -59,12 +64,25 @@ $(VENV)/.bench: $(READY) requirements-bench.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	@touch $(VENV)/.bench
 
+$(VENV)/.queue: $(READY) requirements-queue.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-queue.lock
+	@touch $(VENV)/.queue
+
+queue: $(VENV)/.queue ## install bluesky-queueserver, for xedm queue
+
+test-queue: $(VENV)/.queue ## the plans on the real queueserver, a minute
+	$(BIN)/python -m pytest -m queue --timeout 300
+
 bench: $(VENV)/.bench ## our kernel, files and live path beside the alternatives, one run; docs/reference/performance.md
 	$(BIN)/python tests/benchmarks/run_bench.py
 
-docs: $(READY) ## write the generated pages and build the Python reference (HTML in docs/_build)
+bench-scan: $(READY) ## time lost a point by our scan, bluesky's grid_scan and arm-per-point, in real time
+	$(BIN)/python tests/benchmarks/bench_scan.py
+
+docs: $(READY) ## write the generated pages and figures and build the Python reference (HTML in docs/_build)
 	rm -rf docs/reference/api/generated
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/phasing_figures.py
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs/reference/api docs/_build
 
 format: $(READY) ## put the code in order
@@ -74,8 +92,10 @@ format: $(READY) ## put the code in order
 lock: $(READY) ## lock the dependencies anew, with hashes
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --group dev pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --group queue -c requirements.lock pyproject.toml -o requirements-queue.lock
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --group bench -c requirements.lock pyproject.toml -o requirements-bench.lock
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --group page -c requirements.lock pyproject.toml -o requirements-page.lock
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --group ioc --no-emit-package numpy -c requirements.lock -o requirements-ioc.lock
 
 audit: $(READY) ## known weaknesses of the locked dependencies, and whether each has its hashes
 	$(BIN)/python -m pip install --quiet uv

@@ -1,13 +1,16 @@
 """The beam stop: in front of the detector, and never out without attenuation."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
+from ophyd import FormattedComponent
 from ophyd.status import DeviceStatus
 
 from devices.attenuator import Attenuator
 from devices.errors import BeamStopError, InterlockError
-from devices.two_states import TwoStates
+from devices.guarded import GuardedSignal
+from devices.two_states import FAULT, TwoStates
 
 Wanted = Literal["in", "out"]
 BEAM_STOP_TIMEOUT_S = 30.0
@@ -17,7 +20,10 @@ SAFE_TRANSMISSION = 1e-4
 class BeamStop(TwoStates):
     """Beam stop with `set("in")` and `set("out")`; done when the status PV says so.
 
-    `out` is refused unless the attenuator has *achieved* a transmission that the detector survives.
+    Stop and attenuator are interlocked both ways. The stop leaves only when the attenuator, asked at that moment, is at
+    rest at a transmission that the detector survives; and while the stop is not in, the attenuator only goes to less
+    transmission. Both hold for the devices of this session, however their commands are written; what other programs
+    write is the business of the beamline's own protection.
 
     Parameters
     ----------
@@ -31,11 +37,15 @@ class BeamStop(TwoStates):
         Indices to write.
     timeout_s : float
         Wall seconds for a move.
+    states, faults
+        The IOC's words, see `TwoStates`.
     """
 
     REACHED: ClassVar[Mapping[str, str]] = {"in": "In", "out": "Out"}
     FAILURE = BeamStopError
     ADVICE = "look at the beam stop on its own screen before any beam is let in"
+
+    command = FormattedComponent(GuardedSignal, "{_command}", kind="omitted")
 
     def __init__(
         self,
@@ -48,12 +58,23 @@ class BeamStop(TwoStates):
         in_value: int = 1,
         out_value: int = 0,
         timeout_s: float = BEAM_STOP_TIMEOUT_S,
+        states: Mapping[str, str] | None = None,
+        faults: Sequence[str] = (FAULT,),
         **kwargs: Any,
     ) -> None:
         self.attenuator = attenuator
         self.safe_transmission = safe_transmission
-        values = {"in": in_value, "out": out_value}
-        super().__init__(command=command, status=status, name=name, values=values, timeout_s=timeout_s, **kwargs)
+        super().__init__(
+            command=command,
+            status=status,
+            name=name,
+            values={"in": in_value, "out": out_value},
+            timeout_s=timeout_s,
+            states=states,
+            faults=faults,
+            **kwargs,
+        )
+        attenuator.protect(self)
 
     @property
     def is_in(self) -> bool:
@@ -66,19 +87,31 @@ class BeamStop(TwoStates):
         Raises
         ------
         InterlockError
-            When asked out while the attenuator lets too much through.
+            When asked out while the attenuator lets too much through, moves, or does not say.
         """
-        self.check_value(value)
-        if value == "out":
-            self._require_attenuation()
         return super().set(value)
 
-    def _require_attenuation(self) -> None:
-        achieved = float(self.attenuator.achieved.get(use_monitor=False))
-        moving = self.attenuator.moving.get(use_monitor=False) != 0
+    def command_now(self, word: str) -> None:
+        """Write a command without waiting, if the attenuator lets it."""
+        # The signal asks again as it writes; this covers a device whose signals are stand-ins.
+        self.check_command(self._values[word])
+        super().command_now(word)
+
+    def check_command(self, value: Any) -> None:
+        """Refuse a command that would let the stop leave without attenuation.
+
+        Raises
+        ------
+        InterlockError
+            With what the attenuator said at this moment.
+        """
+        if value == self._values["in"]:
+            return
+        achieved, moving = self.attenuator.ask()
         # Written so that a transmission of NaN is refused too.
         if moving or not achieved <= self.safe_transmission:
+            said = "no transmission that means anything" if math.isnan(achieved) else f"{achieved:g}"
             raise InterlockError(
                 f"transmission must be at most {self.safe_transmission:g} and at rest before {self.name} leaves, got "
-                f"{achieved:g}{' with foils that move' if moving else ''}; set the attenuator first"
+                f"{said}{' with foils that move' if moving else ''}; set the attenuator first"
             )

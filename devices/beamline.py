@@ -13,7 +13,7 @@ from ophyd import do_not_wait_for_lazy_connection
 from devices.attenuator import Attenuator
 from devices.beam_stop import BeamStop
 from devices.eiger import Eiger
-from devices.eiger_arm import DataSource, Generation, HeaderDetail
+from devices.eiger_arm import DataSource, HeaderDetail
 from devices.errors import NotConnectedError
 from devices.live_result import LiveResult
 from devices.shutter import FastShutter
@@ -96,11 +96,29 @@ class Beamline:
             With the names of those that do not.
         """
         deadline = time.monotonic() + timeout_s
-        signals = [signal for device in self.namespace().values() for signal in _used_signals(device)]
+        signals = [signal for several in self.signals().values() for signal in several]
         while waiting := [signal for signal in signals if not signal.connected]:
             if time.monotonic() > deadline:
                 raise NotConnectedError(_silent(waiting, len(signals), timeout_s))
             time.sleep(0.02)
+        self.detector.cam.leave_out_absent()
+
+    def signals(self) -> dict[str, list[Any]]:
+        """Return the signals with a PV that a scan uses, by the name of their device."""
+        return {name: _used_signals(device) for name, device in self.namespace().items()}
+
+    def written(self) -> set[str]:
+        """Return the names of the PVs that a scan writes."""
+        moved = [one for axis in self.stage.axes for one in (axis.user_setpoint, axis.motor_stop)]
+        moved += [self.shutter.command, self.attenuator.wanted, self.beam_stop.command]
+        told = [self.live.point, self.live.expected, self.live.paused]
+        # A setting of the camera has a readback of its own; what has none is only read, but for the trigger.
+        camera = [
+            one for one in _used_signals(self.detector) if getattr(one, "setpoint_pvname", one.pvname) != one.pvname
+        ]
+        with do_not_wait_for_lazy_connection(self.detector.cam):
+            camera.append(self.detector.cam.special_trigger_button)
+        return {signal.setpoint_pvname for signal in (*moved, *told, *camera)}
 
     def make_safe(self) -> None:
         """Disarm what this session has armed and close its shutter; for the end of the session."""
@@ -110,20 +128,20 @@ class Beamline:
 
 
 def build_beamline(
-    names: Mapping[str, str],
+    names: Mapping[str, Any],
     *,
-    data_source: DataSource = "none",
-    header_detail: HeaderDetail = "all",
-    generation: Generation = "eiger1",
+    data_source: DataSource | None = None,
+    header_detail: HeaderDetail | None = None,
 ) -> Beamline:
     """Make every device.
 
     Parameters
     ----------
-    names : mapping of str to str
-        PV names by the keys in `NAMES`.
-    data_source, header_detail, generation
-        Of the detector, see `devices.eiger_arm.configure`.
+    names : mapping
+        PV names by the keys in `NAMES`. Whatever else stands in the configuration's ``[beamline]`` may be there too:
+        words and indices of shutter and beam stop, tolerances, periods; what is not there has the device's own default.
+    data_source, header_detail
+        Of the detector, see `devices.eiger_arm.configure`; before what `names` says.
 
     Raises
     ------
@@ -132,30 +150,94 @@ def build_beamline(
     """
     if missing := [name for name in NAMES if not names.get(name)]:
         raise ValueError(f"PV names of the beamline must be complete, got none for {', '.join(missing)}")
-    stage = PiezoStage(x=names["stage_x"], y=names["stage_y"], z=names["stage_z"], name="stage")
-    shutter = FastShutter(command=names["shutter_command"], status=names["shutter_status"], name="shutter")
-    attenuator = Attenuator(transmission=names["attenuator"], moving=names["attenuator_moving"], name="attenuator")
-    ring = StorageRing(current=names["ring_current"], countdown=names["ring_countdown"], name="ring")
+    shutter, attenuator, ring = _shutter(names), _attenuator(names), _ring(names)
     live = LiveResult(names["live_prefix"], name="live")
-    return Beamline(
-        stage=stage,
-        detector=Eiger(
-            names["detector"],
-            name=detector_name(names["detector"]),
-            shutter=shutter,
-            ring=ring,
-            live=live,
-            data_source=data_source,
-            header_detail=header_detail,
-            generation=generation,
-        ),
+    detector = Eiger(
+        names["detector"],
+        name=detector_name(names["detector"]),
+        labels={"detectors"},
         shutter=shutter,
-        attenuator=attenuator,
-        beam_stop=BeamStop(
-            command=names["beam_stop"], status=names["beam_stop_status"], attenuator=attenuator, name="beam_stop"
-        ),
         ring=ring,
         live=live,
+        data_source=data_source or names.get("detector_data_source") or "none",
+        header_detail=header_detail or names.get("detector_header") or "all",
+    )
+    return Beamline(
+        stage=_stage(names),
+        detector=detector,
+        shutter=shutter,
+        attenuator=attenuator,
+        beam_stop=_beam_stop(names, attenuator),
+        ring=ring,
+        live=live,
+    )
+
+
+def _given(names: Mapping[str, Any], **arguments: str) -> dict[str, Any]:
+    """Arguments of a device by the keys under which the configuration has them, where it has them."""
+    return {argument: names[key] for argument, key in arguments.items() if names.get(key) is not None}
+
+
+def _states(names: Mapping[str, Any], **words: str) -> dict[str, Any]:
+    """What the IOC calls the states of a device, and its fault; nothing where the configuration is silent."""
+    *states, fault = words.items()
+    known = {"faults": (names[fault[1]],)} if names.get(fault[1]) else {}
+    return known | {"states": _given(names, **dict(states))}
+
+
+def _stage(names: Mapping[str, Any]) -> PiezoStage:
+    return PiezoStage(
+        x=names["stage_x"],
+        y=names["stage_y"],
+        z=names["stage_z"],
+        name="stage",
+        **_given(names, tolerance_um="stage_tolerance_um", move_timeout_s="stage_timeout_s"),
+    )
+
+
+def _shutter(names: Mapping[str, Any]) -> FastShutter:
+    return FastShutter(
+        command=names["shutter_command"],
+        status=names["shutter_status"],
+        name="shutter",
+        **_given(names, open_value="shutter_open_value", close_value="shutter_close_value"),
+        **_states(names, open="shutter_open_state", close="shutter_closed_state", fault="shutter_fault_state"),
+    )
+
+
+def _attenuator(names: Mapping[str, Any]) -> Attenuator:
+    return Attenuator(
+        transmission=names["attenuator"],
+        moving=names["attenuator_moving"],
+        name="attenuator",
+        **_given(names, achieved="attenuator_achieved"),
+    )
+
+
+def _beam_stop(names: Mapping[str, Any], attenuator: Attenuator) -> BeamStop:
+    return BeamStop(
+        command=names["beam_stop"],
+        status=names["beam_stop_status"],
+        attenuator=attenuator,
+        name="beam_stop",
+        **_given(
+            names,
+            in_value="beam_stop_in_value",
+            out_value="beam_stop_out_value",
+            safe_transmission="safe_transmission",
+        ),
+        **_states(
+            names, **{"in": "beam_stop_in_state", "out": "beam_stop_out_state", "fault": "beam_stop_fault_state"}
+        ),
+    )
+
+
+def _ring(names: Mapping[str, Any]) -> StorageRing:
+    return StorageRing(
+        current=names["ring_current"],
+        countdown=names["ring_countdown"],
+        name="ring",
+        **_given(names, period_s="ring_period_s", injection_s="ring_injection_s", current_min_ma="ring_current_min_ma"),
     )
 
 

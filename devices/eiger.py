@@ -11,11 +11,14 @@ from ophyd import Component, Device, Signal
 from ophyd.device import RedundantStaging, Staged
 from ophyd.status import DeviceStatus
 
-from devices.eiger_arm import DataSource, Generation, HeaderDetail, arm, await_header, configure, disarm
+from devices.arrival import Arrivals, AtService, InFiles
+from devices.eiger_arm import DataSource, HeaderDetail, arm, await_header, configure, disarm
 from devices.eiger_cam import EigerCam
 from devices.errors import DetectorError
 from devices.exposure import Exposure, SeriesPlan, Void, VoidedExposure, Witness
 from devices.live_result import BOOKING_TIMEOUT_S, LiveResult
+from devices.presence import ReturnGuard, await_presence, silent
+from devices.scan_notes import PAUSE_TIMEOUT_S, ScanNotes
 from devices.series import Series
 from devices.shutter import FastShutter
 from devices.storage_ring import StorageRing
@@ -25,7 +28,8 @@ logger = logging.getLogger(__name__)
 
 FRAME_MARGIN_S = 10.0
 """Wall seconds beyond the exposure for readout, network and service."""
-PAUSE_TIMEOUT_S = 3.0
+LIVE_TIMEOUT_S = 5.0
+"""How long a scan waits at its start for a live service before it does without, wall s."""
 
 
 class ScanPoint(Signal):
@@ -47,6 +51,10 @@ class Eiger(Device):
     the detector cannot be stopped without ending the series, so that frame still comes and is counted as gated, and the
     next trigger waits for it first. `read()` marks the exposure as kept.
 
+    An IOC or a live service that goes away is waited for (`devices.presence.AWAY_TIMEOUT_S`); what it spoilt or lost is
+    void. Without a live service at the start, every frame goes into a file of the detector, and its file counter
+    completes the exposure; `seen_by` says which it is.
+
     Parameters
     ----------
     prefix : str
@@ -54,7 +62,7 @@ class Eiger(Device):
     shutter : FastShutter
     ring : StorageRing
     live : LiveResult
-    data_source, header_detail, generation
+    data_source, header_detail
         See `devices.eiger_arm.configure`.
     """
 
@@ -64,6 +72,7 @@ class Eiger(Device):
     frame = Component(Signal, value=-1, kind="hinted")
     point_index = Component(Signal, value=-1)
     valid = Component(Signal, value=0)
+    seen_by = Component(Signal, value="", kind="config")
     void_reason = Component(Signal, value="", kind="omitted")
     voided = Component(VoidedExposure, "", kind="omitted")
 
@@ -77,14 +86,12 @@ class Eiger(Device):
         live: LiveResult,
         data_source: DataSource = "none",
         header_detail: HeaderDetail = "all",
-        generation: Generation = "eiger1",
         **kwargs: Any,
     ) -> None:
         super().__init__(prefix, name=name, **kwargs)
         self.shutter, self.ring, self.live = shutter, ring, live
         self.data_source: DataSource = data_source
         self.header_detail: HeaderDetail = header_detail
-        self.generation: Generation = generation
         self.frame_margin_s = FRAME_MARGIN_S
         self.plan: SeriesPlan | None = None
         self.voids: list[Void] = []
@@ -93,6 +100,10 @@ class Eiger(Device):
         self._series: Series | None = None
         self._exposure: Exposure | None = None
         self._worker: threading.Thread | None = None
+        self._guard: ReturnGuard | None = None
+        self._shutter_problem: Exception | None = None
+        self._notes = ScanNotes(live)
+        self._images_per_file: int | None = None
 
     # -- before and after a series ---------------------------------------------------------------------------------
 
@@ -115,10 +126,16 @@ class Eiger(Device):
         """
         if self._staged != Staged.no:
             raise RedundantStaging(f"{self.name} must be unstaged before it is staged, got a second stage")
+        if self._guard is not None:
+            self._guard.dismiss()
+        self._notes = ScanNotes(self.live, told=self.live.is_there(LIVE_TIMEOUT_S))
+        arrivals: Arrivals = AtService(self.live) if self._notes.told else InFiles(self.cam)
         try:
             plan = self.plan or SeriesPlan(exposure_s=float(self.cam.acquire_time.get()))
-            configure(self.cam, plan, self.data_source, self.header_detail, self.generation)
-            self._begin(Series(arm(self.cam), plan, self.cam, self.live))
+            if not self._notes.told:
+                self._do_without_live()
+            configure(self.cam, plan, self.data_source, self.header_detail, to_files=not self._notes.told)
+            self._begin(Series(arm(self.cam), plan, self.cam, arrivals), arrivals)
             staged: list[Any] = super().stage()
         except BaseException:
             self.make_safe()
@@ -144,14 +161,24 @@ class Eiger(Device):
         del success
         self.make_safe()
 
-    def _begin(self, series: Series) -> None:
+    def _begin(self, series: Series, arrivals: Arrivals) -> None:
         with self._lock:
             self._series, self._exposure, self.voids = series, None, series.voids
+            self._shutter_problem = None
             self.voided.waiting.clear()
         self.series.put(series.number)
+        self.seen_by.put(arrivals.name)
+        if not self._notes.told:
+            return
         await_header(self.live, series.number)
-        if series.expected is not None:
-            self.live.expect(series.expected)
+        self._notes.expect(series.expected)
+
+    def _do_without_live(self) -> None:
+        logger.warning(
+            "%s: no live service answers at %s, so nothing is summed; every frame goes into a file of the detector, "
+            "and the documents tell its point. Start `xedm live` first to sum", self.name, self.live.prefix,
+        )  # fmt: skip
+        self._images_per_file = int(self.cam.fw_num_images_per_file.get())
 
     @property
     def armed_here(self) -> bool:
@@ -200,50 +227,77 @@ class Eiger(Device):
         return reading
 
     def _run(self, series: Series, exposure: Exposure, status: DeviceStatus, before: threading.Thread | None) -> None:
+        closing = None
         try:
             if before is not None:  # a paused exposure may still be about to close the shutter
                 before.join(self.shutter.timeout_s)
-            self._expose(series, exposure)
+            self._raise_shutter_problem()
+            closing = self._expose(series, exposure)
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever waits for the status
             self._quietly(self.shutter.close_now)
             if not exposure.cancelled.is_set():
                 status.set_exception(error)
                 return
         status.set_finished()
+        if closing is not None:  # while the plan goes on: the next exposure waits for it, and tells if it failed
+            self._shutter_problem = _problem_of(closing, self.shutter.timeout_s + 1.0)
 
-    def _expose(self, series: Series, exposure: Exposure) -> None:
+    def _raise_shutter_problem(self) -> None:
+        """Raise what went wrong when the shutter closed after the exposure before."""
+        problem, self._shutter_problem = self._shutter_problem, None
+        if problem is not None:
+            raise problem
+
+    def _expose(self, series: Series, exposure: Exposure) -> DeviceStatus | None:
+        """Make one exposure; returns the closing of the shutter, which is under way, None when nothing was opened."""
         cancelled = exposure.cancelled.is_set
         if not series.await_frame_under_way(series.plan.exposure_s + self.frame_margin_s, cancelled):
-            return
-        self._book(series, exposure, series.next_frame())
+            return None
+        frame = series.next_frame()
+        if not await_presence(self._needed(), cancelled=cancelled):
+            return None
+        reason = "paused"
         try:
-            if not finished(self.shutter.set("open"), cancelled):
-                return
+            opening = self.shutter.set("open")
             with Witness(self.ring, self.shutter) as witness:
-                reason = self._trigger_and_wait(series, exposure, witness)
+                self._notes.book(series, exposure, frame, patient=True)  # while the blades move
+                if finished(opening, cancelled):
+                    witness.opened()
+                    reason = self._trigger_and_wait(series, exposure, witness)
         finally:
             # Also after a pause, which may have closed it before this thread opened it.
-            closing = self.shutter.set("close")
-        finished(closing, cancelled)
+            await_presence((self.shutter.command, self.shutter.status))
+            closing: DeviceStatus = self.shutter.set("close")
         self._complete(series, exposure, reason)
+        return closing
+
+    def _needed(self) -> tuple[Any, ...]:
+        """What must answer before an exposure can begin."""
+        beam = (self.shutter.command, self.shutter.status, self.ring.current, self.ring.countdown)
+        detector = (self.cam.armed, self.cam.special_trigger_button)
+        return (*beam, *detector, *((self.live.point, self.live.last.frame) if self._notes.told else ()))
 
     def _trigger_and_wait(self, series: Series, exposure: Exposure, witness: Witness) -> str:
         """Write the trigger and wait for the frame; returns what spoilt the exposure."""
         exposure_s = series.plan.exposure_s
         if not witness.fits(exposure_s):
-            return "no time left before the injection"
+            return witness.verdict() or "no time left before the injection"
         with self._lock:
             if exposure.cancelled.is_set():
                 return "paused"
             frame = series.trigger(exposure)
-        if not series.await_frame(frame, exposure_s + self.frame_margin_s, exposure.cancelled.is_set):
+        outcome = series.await_frame(frame, exposure_s + self.frame_margin_s, exposure.cancelled.is_set)
+        if outcome == "cancelled":
             return "paused"
+        if outcome == "lost":
+            return "lost on its way"
         witness.look()
-        if math.isfinite(elapsed := witness.elapsed_s()):
+        spoilt = witness.verdict()
+        if not spoilt and math.isfinite(elapsed := witness.elapsed_s()):  # an injection starts the countdown anew
             series.check_duration(frame, elapsed)
             self._overheads.append(max(0.0, elapsed - exposure_s))
-        spoilt = witness.verdict()
-        if not spoilt and self.live.last.verdict.get(use_monitor=False) == "corrupt":
+        # Its monitor comes before that of the frame's number.
+        if not spoilt and self._notes.told and self.live.last.verdict.get() == "corrupt":
             spoilt = "corrupt"
         return spoilt
 
@@ -255,7 +309,7 @@ class Eiger(Device):
             exposure.complete = True
             self._publish(exposure)
         if reason:
-            self._tell_void(series, exposure)
+            self._tell_void(series, exposure, patient=True)
 
     def _publish(self, exposure: Exposure) -> None:
         self.frame.put(-1 if exposure.frame is None else exposure.frame)
@@ -263,21 +317,9 @@ class Eiger(Device):
         self.void_reason.put(exposure.void)
         self.valid.put(0 if exposure.void else 1)
 
-    def _book(self, series: Series, exposure: Exposure, frame: int, timeout_s: float = BOOKING_TIMEOUT_S) -> None:
-        """Tell the service the point of a frame; one that nobody gave a point is only worth telling when void."""
-        if exposure.point < 0 and not exposure.void:
-            return
-        self.live.book(
-            series=series.number,
-            frame=frame,
-            point=exposure.point,
-            x_um=exposure.x_um,
-            y_um=exposure.y_um,
-            void=bool(exposure.void),
-            timeout_s=timeout_s,
-        )
-
-    def _tell_void(self, series: Series, exposure: Exposure, timeout_s: float = BOOKING_TIMEOUT_S) -> None:
+    def _tell_void(
+        self, series: Series, exposure: Exposure, timeout_s: float = BOOKING_TIMEOUT_S, *, patient: bool = False
+    ) -> None:
         """Book an exposure that used a trigger as void, and expect one more in its place."""
         frame = exposure.frame
         if frame is None:
@@ -286,9 +328,8 @@ class Eiger(Device):
         with self._lock:
             series.voids.append(void)
             self.voided.waiting.append(void)
-        self._book(series, exposure, frame, timeout_s)
-        if series.expected is not None:
-            self.live.expect(series.expected, timeout_s)
+        self._notes.book(series, exposure, frame, timeout_s, patient=patient)
+        self._notes.expect(series.expected, timeout_s, patient=patient)
 
     # -- pause, resume, end ----------------------------------------------------------------------------------------
 
@@ -296,12 +337,15 @@ class Eiger(Device):
         """Close the shutter and void the exposure that runs, or that nobody has read yet (the RunEngine calls this)."""
         self._quietly(self.shutter.close_now)
         self._void_current("paused")
-        self._quietly(lambda: self.live.pausing(True, PAUSE_TIMEOUT_S))
+        self._say_pausing(True)
         self._quietly(lambda: self.shutter.set("close").wait(self.shutter.timeout_s + 1.0))
 
     def resume(self) -> None:
         """Tell the service that the scan goes on; the RunEngine then repeats what was not kept."""
-        self._quietly(lambda: self.live.pausing(False, PAUSE_TIMEOUT_S))
+        self._say_pausing(False)
+
+    def _say_pausing(self, paused: bool) -> str:
+        return self._quietly(lambda: self._notes.pausing(paused))
 
     def make_safe(self) -> list[str]:
         """Close the shutter, void what runs, disarm; never raises.
@@ -314,15 +358,36 @@ class Eiger(Device):
         series = self._series
         problems = [self._quietly(self.shutter.close_now), self._void_current("aborted")]
         if series is not None:
+            problems.append(self._quietly(lambda: self._notes.void_orphans(series)))
             # Told before the series ends: a frame that the abort drops was never to come.
-            problems.append(self._quietly(lambda: self.live.expect(series.frames_made, PAUSE_TIMEOUT_S)))
-        problems.append(self._quietly(lambda: disarm(self.cam)))
-        problems.append(self._quietly(lambda: self.shutter.set("close").wait(self.shutter.timeout_s + 1.0)))
+            problems.append(self._quietly(lambda: self._notes.expect(series.frames_made, PAUSE_TIMEOUT_S)))
+        unsafe = [
+            self._quietly(lambda: disarm(self.cam)),
+            self._quietly(lambda: self.shutter.set("close").wait(self.shutter.timeout_s + 1.0)),
+        ]
         if series is not None:
-            problems.append(self._quietly(lambda: self.live.pausing(False, PAUSE_TIMEOUT_S)))
+            problems.append(self._say_pausing(False))
         with self._lock:
             self._series = self._exposure = None
-        return [problem for problem in problems if problem]
+        if any(unsafe):
+            self._make_safe_on_return()
+        elif self._images_per_file is not None:
+            kept, self._images_per_file = self._images_per_file, None
+            problems.append(self._quietly(lambda: self.cam.write(self.cam.fw_num_images_per_file, kept)))
+        return [problem for problem in problems + unsafe if problem]
+
+    def _make_safe_on_return(self) -> None:
+        """Have somebody disarm the detector and close the shutter when their IOCs are back; a new scan takes over."""
+        signals = (self.cam.acquire, self.cam.armed, self.shutter.command, self.shutter.status)
+        if not silent(signals):
+            return
+
+        def act() -> None:
+            self.shutter.close_now()
+            disarm(self.cam)
+            logger.warning("%s: disarmed and its shutter closed, now that their IOCs are back", self.name)
+
+        self._guard = ReturnGuard(signals, act)
 
     def _void_current(self, reason: str) -> str:
         """Void the exposure that is not kept yet, if there is one; returns what did not work."""
@@ -343,3 +408,9 @@ class Eiger(Device):
             logger.warning("%s: %s", self.name, error)
             return str(error)
         return ""
+
+
+def _problem_of(status: DeviceStatus, timeout_s: float) -> Exception | None:
+    """Wait for a status that has a deadline of its own; return what went wrong."""
+    problem: Exception | None = status.exception(timeout=timeout_s)
+    return problem

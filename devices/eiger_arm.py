@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from devices.eiger_cam import BITSHUFFLE_LZ4, DATA_SOURCES, HEADER_DETAILS, INTERNAL_SERIES, EigerCam
+from devices.eiger_cam import ON, EigerCam
 from devices.errors import DetectorError
 from devices.exposure import SeriesPlan
 from devices.live_result import LiveResult
@@ -10,7 +10,6 @@ from devices.waiting import Watch
 
 DataSource = Literal["none", "filewriter"]
 HeaderDetail = Literal["all", "basic", "none"]
-Generation = Literal["eiger1", "eiger2"]
 
 ARM_TIMEOUT_S = 120.0
 """What the driver itself allows the detector for arming."""
@@ -20,7 +19,12 @@ DETECTOR_STATE_ERROR = 6
 
 
 def configure(
-    cam: EigerCam, plan: SeriesPlan, data_source: DataSource, header_detail: HeaderDetail, generation: Generation
+    cam: EigerCam,
+    plan: SeriesPlan,
+    data_source: DataSource,
+    header_detail: HeaderDetail,
+    *,
+    to_files: bool = False,
 ) -> None:
     """Set the detector up for one frame a software trigger, all in one series.
 
@@ -31,8 +35,9 @@ def configure(
     data_source : {"none", "filewriter"}
         Never the stream: the driver would take every other frame from the live service.
     header_detail : {"all", "basic", "none"}
-    generation : {"eiger1", "eiger2"}
-        The template of the IOC; the two number the header detail in opposite order.
+    to_files : bool
+        Without the live service: every frame into a file of its own, which the driver counts, and none into the
+        stream, where they would wait for a service that knows nothing of points and vetoes.
 
     Raises
     ------
@@ -41,20 +46,22 @@ def configure(
     """
     if cam.acquire.get() or cam.armed.get():
         disarm(cam)
-    cam.write(cam.trigger_mode, INTERNAL_SERIES)
+    cam.choose(cam.trigger_mode, "Internal Series")
     cam.write(cam.num_images, 1)
     # A longer count time raises the frame time by itself, a shorter frame time would cut the count time: so this order.
     cam.write(cam.acquire_time, plan.exposure_s)
     cam.write(cam.acquire_period, plan.exposure_s + float(cam.dead_time.get()))
     cam.write(cam.num_triggers, plan.triggers)
-    cam.write(cam.manual_trigger, 1)
-    cam.write(cam.shutter_mode, 0)  # the driver must not move the shutter as well
-    if data_source == "filewriter":
-        cam.write(cam.fw_enable, 1)
-    cam.write(cam.data_source, DATA_SOURCES[data_source])
-    cam.write(cam.stream_enable, 1)
-    cam.write(cam.stream_hdr_detail, HEADER_DETAILS[generation][header_detail])
-    cam.write(cam.compression_algo, BITSHUFFLE_LZ4)
+    cam.write(cam.manual_trigger, ON)
+    cam.choose(cam.shutter_mode, "None")  # the driver must not move the shutter as well
+    if to_files or data_source == "filewriter":
+        cam.write(cam.fw_enable, ON)
+    if to_files:
+        cam.write(cam.fw_num_images_per_file, 1)
+    cam.choose(cam.data_source, "filewriter" if to_files else data_source)
+    cam.write(cam.stream_enable, 0 if to_files else ON)
+    cam.choose(cam.stream_hdr_detail, header_detail)
+    cam.choose(cam.compression_algo, "BS LZ4")
 
 
 def arm(cam: EigerCam) -> int:

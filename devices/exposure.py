@@ -11,9 +11,12 @@ from typing import Any, Self
 
 from ophyd import Component, Device, Signal, get_cl
 from ophyd.status import DeviceStatus
+from ophyd.utils import DisconnectedError
 
+from devices.severity import INVALID
 from devices.shutter import FastShutter
-from devices.storage_ring import INVALID, StorageRing, beam_is_stored, window_is_open
+from devices.storage_ring import INJECTION_S, PERIOD_S, StorageRing, beam_is_stored, window_is_open
+from devices.waiting import request
 
 COUNTDOWN_JUMP_S = 2.0
 """A countdown that grows by more than this has started over: an injection. Smaller steps are its own rounding."""
@@ -118,17 +121,24 @@ class VoidedExposure(Device):
         return status
 
 
-def spoilt_by_injection(countdowns: list[float]) -> bool:
+def spoilt_by_injection(countdowns: list[float], period_s: float = PERIOD_S, injection_s: float = INJECTION_S) -> bool:
     """Whether a row of countdown values (s, oldest first) runs into or over an injection.
+
+    An injection out of turn, after a pause in top-up, makes the countdown fall into the first seconds of a period.
 
     Examples
     --------
-    >>> [spoilt_by_injection(row) for row in ([70.0, 40.0, 10.0], [20.0, 1.0, 239.0], [2.0, 0.0])]
-    [False, True, True]
+    >>> rows = [70.0, 40.0, 10.0], [20.0, 1.0, 239.0], [2.0, 0.0], [900.0, 239.0]
+    >>> [spoilt_by_injection(row) for row in rows]
+    [False, True, True, True]
     """
     if any(not (math.isfinite(value) and value > 0.0) for value in countdowns):
         return True
-    return any(late - early > COUNTDOWN_JUMP_S for early, late in pairwise(countdowns))
+    return any(
+        late - early > COUNTDOWN_JUMP_S
+        or (early > period_s + COUNTDOWN_JUMP_S and period_s - injection_s < late <= period_s)
+        for early, late in pairwise(countdowns)
+    )
 
 
 class Witness:
@@ -154,11 +164,11 @@ class Witness:
         self._silent = ""
 
     def __enter__(self) -> Self:
-        """Look, and listen from now on."""
+        """Listen from now on, and look at the ring; for the shutter, which may still be opening, it is too early."""
         for signal, hear in self._pairs():
             signal.subscribe(hear, event_type=signal.SUB_VALUE, run=False)
             signal.subscribe(self._hear_silence, event_type=signal.SUB_META, run=False)
-        self.look()
+        self._look_at_ring()
         return self
 
     def __exit__(
@@ -169,29 +179,62 @@ class Witness:
             signal.clear_sub(hear, event_type=signal.SUB_VALUE)
             signal.clear_sub(self._hear_silence, event_type=signal.SUB_META)
 
+    def opened(self) -> None:
+        """Take that the shutter is open: from here on every other word spoils the exposure.
+
+        Its monitor may have come before anybody listened here.
+        """
+        with self._lock:
+            if OPEN not in self._shutter_heard[-1:]:
+                self._shutter_heard.append(OPEN)
+
     def look(self) -> None:
-        """Ask the IOCs for the values of this moment, and hear everything that has arrived until then."""
-        countdown, current, shutter = (signal.get(use_monitor=False) for signal, _ in self._pairs())
+        """Ask the IOCs for the values of this moment, and hear everything that has arrived until then.
+
+        An IOC that does not answer spoils the exposure.
+        """
+        request(self._ring.countdown, self._ring.current, self._shutter.status)
+        self._look_at_ring()
+        if (shutter := self._ask(self._shutter.status)) is None:
+            return
         done = threading.Event()
         get_cl().get_dispatcher().get_thread_context("monitor")(done.set)
         done.wait(DRAIN_TIMEOUT_S)
+        if shutter != OPEN:
+            with self._lock:
+                self._shutter_heard += [OPEN, str(shutter)]
+
+    def _look_at_ring(self) -> None:
         ring = self._ring
+        request(ring.countdown, ring.current)
+        countdown, current = self._ask(ring.countdown), self._ask(ring.current)
+        if countdown is None or current is None:
+            return
         with self._lock:
             self._looks.append(_meaning(countdown, ring.countdown.alarm_severity))
             self._beam &= beam_is_stored(float(current), ring.current.alarm_severity or 0, ring.current_min_ma)
-            if shutter != OPEN:
-                self._shutter_heard += [OPEN, str(shutter)]
+
+    def _ask(self, signal: Any) -> Any:
+        """Ask for a value of this moment; None when its IOC does not answer."""
+        try:
+            return signal.get(use_monitor=False)
+        except (TimeoutError, DisconnectedError) as error:
+            with self._lock:
+                self._silent = self._silent or f"{signal.pvname} ({error})"
+            return None
 
     def fits(self, exposure_s: float) -> bool:
         """Whether the last look says that an exposure can be made now."""
         with self._lock:
-            return self._beam and window_is_open(
+            return bool(self._beam and self._looks) and window_is_open(
                 self._looks[-1], exposure_s, self._ring.period_s, self._ring.injection_s
             )
 
     def elapsed_s(self) -> float:
         """Seconds between the first and the last look, by the countdown; NaN over an injection."""
         with self._lock:
+            if len(self._looks) < 2:
+                return math.nan
             first, last = self._looks[0], self._looks[-1]
         return first - last if first >= last > 0.0 else math.nan
 
@@ -202,7 +245,10 @@ class Witness:
                 return f"{self._silent} fell silent"
             if not self._beam:
                 return "no beam"
-            if spoilt_by_injection(self._looks) or spoilt_by_injection(self._heard):
+            if any(
+                spoilt_by_injection(row, self._ring.period_s, self._ring.injection_s)
+                for row in (self._looks, self._heard)
+            ):
                 return "injection"
             # What was heard before the first Open belongs to the way there.
             opened = dropwhile(lambda word: word != OPEN, self._shutter_heard)
@@ -223,9 +269,9 @@ class Witness:
         with self._lock:
             self._beam &= beam_is_stored(float(value), severity, self._ring.current_min_ma)
 
-    def _hear_shutter(self, *, value: str, **_: object) -> None:
+    def _hear_shutter(self, *, value: str, severity: int = 0, **_: object) -> None:
         with self._lock:
-            self._shutter_heard.append(str(value))
+            self._shutter_heard.append(str(value) if severity < INVALID else "INVALID")
 
     def _hear_silence(self, *, connected: bool = True, obj: Any = None, **_: object) -> None:
         if not connected:

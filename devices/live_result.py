@@ -1,12 +1,17 @@
 """The live service's result as a device: what has been summed, and what the scan tells the service."""
 
 import json
+import math
+import threading
+from collections.abc import Callable
 from typing import Any
 
 from ophyd import Component, Device, EpicsSignal, EpicsSignalRO
-from ophyd.utils import DisconnectedError
+from ophyd.status import Status
+from ophyd.utils import DisconnectedError, ReadOnlyError
 
-from devices.errors import LiveServiceError
+from devices.errors import LiveServiceError, NotConnectedError
+from devices.presence import await_presence
 from devices.waiting import put_completed
 
 BOOKING_TIMEOUT_S = 10.0
@@ -22,6 +27,47 @@ FRAME_COUNTS = (
     "foreign",
     "missing",
 )
+
+
+class Threshold(EpicsSignal):
+    """A threshold of the screening; setting it ends in success only when the service has it in force."""
+
+    def set(
+        self, value: float, *, timeout: float | None = BOOKING_TIMEOUT_S, settle_time: float | None = None
+    ) -> Status:
+        """Put a threshold in force; the status fails with `LiveServiceError` when the service refuses.
+
+        Parameters
+        ----------
+        value : float
+        timeout : float
+            Wall seconds.
+        settle_time : float, optional
+            Seconds to wait after success.
+        """
+        status = Status(self, settle_time=settle_time)
+        seconds = BOOKING_TIMEOUT_S if timeout is None else timeout
+        arguments = (float(value), seconds, status)
+        threading.Thread(target=self._steer, args=arguments, daemon=True, name=f"{self.name} set").start()
+        return status
+
+    def _steer(self, value: float, timeout_s: float, status: Status) -> None:
+        try:
+            completed = put_completed(self, value, timeout_s)
+            now = float(self.get(use_monitor=False))
+        except ReadOnlyError:
+            problem = "a service that lets nobody steer; start it with pvs.steering = true, or use its page"
+        except (TimeoutError, DisconnectedError, OSError, TypeError, ValueError) as error:
+            problem = f"{error}; is `xedm live` running?"
+        else:
+            # Channel Access clients in Python report a refused write as completed.
+            if completed and math.isclose(now, value, rel_tol=1e-6):
+                status.set_finished()
+                return
+            problem = f"{now:g}; the service's page has the reason" if completed else "no completion"
+        status.set_exception(
+            LiveServiceError(f"{self.setpoint_pvname} must become {value:g} within {timeout_s:g} s, got {problem}")
+        )
 
 
 class FrameCounts(Device):
@@ -48,6 +94,15 @@ class LastFrame(Device):
     verdict = Component(EpicsSignalRO, "Verdict", string=True, auto_monitor=True)
 
 
+class DirectBeamSpot(Device):
+    """The brightest spot of the newest frame of an alignment."""
+
+    row = Component(EpicsSignalRO, "Row", auto_monitor=True)
+    column = Component(EpicsSignalRO, "Column", auto_monitor=True)
+    peak = Component(EpicsSignalRO, "Peak", auto_monitor=True)
+    photons = Component(EpicsSignalRO, "Photons", auto_monitor=True)
+
+
 class LiveResult(Device):
     """PVs of the live service: the books, the newest frame, the resolution; and the scan's side of the conversation.
 
@@ -68,16 +123,37 @@ class LiveResult(Device):
     frames = Component(FrameCounts, "Frames:")
     last = Component(LastFrame, "Last:")
     resolution = Component(EpicsSignalRO, "Resolution", auto_monitor=True)
+    direct_beam = Component(DirectBeamSpot, "DirectBeam:", kind="omitted")
+    result = Component(EpicsSignalRO, "Result", string=True, auto_monitor=True, kind="omitted")
+    preview = Component(EpicsSignalRO, "Preview", kind="omitted")
+    preview_width = Component(EpicsSignalRO, "Preview:Width", auto_monitor=True, kind="omitted")
+    preview_height = Component(EpicsSignalRO, "Preview:Height", auto_monitor=True, kind="omitted")
     ends_within = Component(EpicsSignalRO, "EndsWithin", auto_monitor=True, kind="omitted")
 
     point = Component(EpicsSignal, "Point", string=True, kind="omitted")
     point_error = Component(EpicsSignalRO, "Point:Error", string=True, auto_monitor=True, kind="omitted")
     expected = Component(EpicsSignal, "Expected", kind="omitted")
     paused = Component(EpicsSignal, "Paused", kind="omitted")
+    purpose = Component(EpicsSignal, "Purpose", string=True, kind="omitted")
 
-    chi2_ratio_max = Component(EpicsSignal, "Chi2RatioMax", kind="config")
-    intensity_ratio_min = Component(EpicsSignal, "IntensityRatioMin", kind="config")
+    chi2_ratio_max = Component(Threshold, "Chi2RatioMax", kind="config")
+    intensity_ratio_min = Component(Threshold, "IntensityRatioMin", kind="config")
     reconstruct = Component(EpicsSignal, "Reconstruct", kind="omitted")
+
+    plotter: Callable[["LiveResult"], Any] | None = None
+    """What draws for `plot`; the session gives it."""
+
+    def plot(self) -> Any:
+        """Draw the sum so far (logarithmic, with rings of q) and the counts; returns the figure.
+
+        Raises
+        ------
+        LiveServiceError
+            Where there is nothing to draw yet, or nobody to draw it.
+        """
+        if self.plotter is None:
+            raise LiveServiceError(f"{self.name}.plot() must be called in an xedm session, got none; open the page")
+        return self.plotter(self)
 
     def book(
         self,
@@ -89,6 +165,7 @@ class LiveResult(Device):
         y_um: float,
         void: bool = False,
         timeout_s: float = BOOKING_TIMEOUT_S,
+        patient: bool = False,
     ) -> None:
         """Tell the service which scan point a frame belongs to; returns when it is booked.
 
@@ -104,20 +181,24 @@ class LiveResult(Device):
             The frame must not be summed.
         timeout_s : float
             Wall seconds.
+        patient : bool
+            Wait for a service that is away, and tell it again what it may have missed; a note may be told twice.
 
         Raises
         ------
         LiveServiceError
             When the service refuses it or does not take it in time.
+        NotConnectedError
+            When a service that is away does not come back.
         """
         note = {"series": series, "frame": frame, "point": point, "x_um": x_um, "y_um": y_um, "void": void}
         what = f"point {point} (series {series}, frame {frame})"
-        self._tell(self.point, json.dumps(note), what, timeout_s)
+        self._tell(self.point, json.dumps(note), what, timeout_s, patient=patient)
         # Channel Access clients in Python report a refused write as completed.
         if reason := self._refusal(what):
             raise LiveServiceError(f"live service must take {what}, got: {reason}")
 
-    def expect(self, frames: int, timeout_s: float = BOOKING_TIMEOUT_S) -> None:
+    def expect(self, frames: int, timeout_s: float = BOOKING_TIMEOUT_S, *, patient: bool = False) -> None:
         """Tell the service how many exposures this series shall have.
 
         Raises
@@ -125,7 +206,7 @@ class LiveResult(Device):
         LiveServiceError
             When the service does not take it in time.
         """
-        self._tell(self.expected, int(frames), f"{frames} expected frames", timeout_s)
+        self._tell(self.expected, int(frames), f"{frames} expected frames", timeout_s, patient=patient)
 
     def pausing(self, paused: bool, timeout_s: float = BOOKING_TIMEOUT_S) -> None:
         """Tell the service that the scan rests, or goes on.
@@ -149,7 +230,22 @@ class LiveResult(Device):
                 f"({error}); is `xedm live` running?"
             ) from error
 
-    def _tell(self, signal: Any, value: Any, what: str, timeout_s: float) -> None:
+    def is_there(self, timeout_s: float) -> bool:
+        """Whether the service answers, at the latest after `timeout_s` wall seconds."""
+        try:
+            return await_presence((self.series, self.last.frame, self.point, self.expected), timeout_s)
+        except NotConnectedError:
+            return False
+
+    def _tell(self, signal: Any, value: Any, what: str, timeout_s: float, *, patient: bool = False) -> None:
+        if patient:
+            try:
+                await_presence((signal,))
+                self._tell(signal, value, what, timeout_s)
+            except LiveServiceError:
+                await_presence((signal,))
+                self._tell(signal, value, what, timeout_s)
+            return
         try:
             booked = put_completed(signal, value, timeout_s)
         except (TimeoutError, DisconnectedError, OSError) as error:

@@ -2,12 +2,16 @@
 
 import threading
 from collections.abc import Callable
+from typing import Literal
 
+from devices.arrival import Arrivals
 from devices.eiger_cam import EigerCam
 from devices.errors import DetectorError, FrameTimeoutError
 from devices.exposure import Exposure, SeriesPlan, Void
-from devices.live_result import LiveResult
+from devices.presence import await_presence, silent
 from devices.waiting import Watch
+
+Outcome = Literal["seen", "cancelled", "lost"]
 
 COUNTDOWN_ROUNDING_S = 2.0
 """How far the elapsed time by the countdown may be off; some facilities show whole seconds."""
@@ -25,16 +29,20 @@ class Series:
         Of the series, as the detector counts.
     plan : SeriesPlan
     cam : EigerCam
-    live : LiveResult
+    arrivals : Arrivals
+        Where frames are seen.
     """
 
-    def __init__(self, number: int, plan: SeriesPlan, cam: EigerCam, live: LiveResult) -> None:
+    def __init__(self, number: int, plan: SeriesPlan, cam: EigerCam, arrivals: Arrivals) -> None:
         self.number, self.plan = number, plan
         self.voids: list[Void] = []
-        self._cam, self._live = cam, live
+        self._cam, self._arrivals = cam, arrivals
+        self._parties = (cam.armed, *arrivals.signals().values())
         self._lock = threading.Lock()
         self._triggered = 0
         self._under_way: int | None = None
+        self._confirmed = threading.Event()
+        self._disagree = False
 
     def next_frame(self) -> int:
         """Number of the frame that the next trigger makes.
@@ -55,10 +63,13 @@ class Series:
 
     def trigger(self, exposure: Exposure) -> int:
         """Write the trigger of an exposure; returns the number of its frame."""
+        confirmed = threading.Event()
         with self._lock:
             exposure.frame = self._under_way = frame = self._triggered
             self._triggered += 1
-            self._cam.special_trigger_button.put(1)
+            self._confirmed = confirmed
+            # Nobody waits for the completion; it tells a trigger that was lost from a frame that was.
+            self._cam.special_trigger_button.put(1, use_complete=True, callback=lambda **_: confirmed.set())
         return frame
 
     @property
@@ -72,45 +83,81 @@ class Series:
         """Frames to be made: points and repeats, None when the number of points is not known."""
         return None if self.plan.points is None else self.plan.points + len(self.voids)
 
+    def orphans(self) -> list[int]:
+        """Return the numbers of frames that have come, or may still come, without a trigger of ours."""
+        with Watch(**self._arrivals.signals()) as watch:
+            newest = self._arrivals.newest(watch.latest, self.number) + self._disagree
+        return list(range(self._triggered, newest + 1))
+
     def await_frame_under_way(self, timeout_s: float, cancelled: Callable[[], bool]) -> bool:
         """Let a frame that a pause left behind arrive: a trigger during its exposure would be lost."""
         with self._lock:
             frame = self._under_way
-        return frame is None or self.await_frame(frame, timeout_s, cancelled)
+        return frame is None or self.await_frame(frame, timeout_s, cancelled) != "cancelled"
 
-    def await_frame(self, frame: int, timeout_s: float, cancelled: Callable[[], bool]) -> bool:
-        """Wait until the live service has seen a frame; False when cancelled.
+    def await_frame(self, frame: int, timeout_s: float, cancelled: Callable[[], bool]) -> Outcome:
+        """Wait until a frame has been seen.
+
+        While the detector's IOC or the live service is away, the time stands still, for at most
+        `devices.presence.AWAY_TIMEOUT_S`; a frame that has not come `timeout_s` after their return is lost.
 
         Raises
         ------
         FrameTimeoutError
-            When it does not come in time.
+            When it does not come in time although everybody was there.
+        NotConnectedError
+            When somebody who went away does not come back.
         DetectorError
-            When the detector disarms, or frames come that nobody here asked for.
+            When the detector disarms, frames come that nobody here asked for, or it is not known whether the frame's
+            trigger was taken.
         """
-        with Watch(series=self._live.series, frame=self._live.last.frame, armed=self._cam.armed) as watch:
-            watch.until(
-                lambda now: now["armed"] == 0 or (now["series"] == self.number and now["frame"] >= frame),
-                timeout_s,
-                cancelled,
-            )
-            now = watch.latest
-        if now["series"] == self.number and now["frame"] >= frame:
-            self._seen(frame, int(now["frame"]))
-            return True
-        if cancelled():
-            return False
-        if now["armed"] == 0:
-            raise DetectorError(
-                f"{self._cam.prefix} must stay armed until frame {frame} of series {self.number} has come, got a "
-                f"detector that was disarmed with message {self._cam.status_message.get()!r}; see who else uses it"
-            )
+        was_away: list[str] = []
+        with Watch(armed=self._cam.armed, **self._arrivals.signals()) as watch:
+            while True:
+                settled = watch.until(
+                    lambda now: now["armed"] == 0 or self._arrivals.newest(now, self.number) >= frame,
+                    timeout_s,
+                    lambda: cancelled() or bool(silent(self._parties)),
+                )
+                newest = self._arrivals.newest(watch.latest, self.number)
+                if newest >= frame:
+                    self._seen(frame, newest)
+                    return "seen"
+                if cancelled():
+                    return "cancelled"
+                if settled and self._cam.armed.connected:
+                    raise DetectorError(
+                        f"{self._cam.prefix} must stay armed until frame {frame} of series {self.number} has come, got "
+                        f"a detector that was disarmed with message {self._message()!r}; see who else uses it, and "
+                        "whether its IOC was restarted"
+                    )
+                if not (gone := silent(self._parties)):
+                    break
+                was_away += [name for name in gone if name not in was_away]
+                if not await_presence(self._parties, cancelled=cancelled):
+                    return "cancelled"
+            seen_instead = self._arrivals.describe(watch.latest)
         with self._lock:
-            self._under_way = None  # lost, not dropped by the abort that follows: the service shall call it missing
-        raise FrameTimeoutError(
-            f"frame {frame} of series {self.number} must reach the live service within {timeout_s:g} s of its trigger, "
-            f"got frame {now['frame']} of series {now['series']} as the newest; see the service's page and the network"
-        )
+            self._under_way = None  # lost, not dropped by an abort that follows: the service shall call it missing
+        if not was_away:
+            raise FrameTimeoutError(
+                f"frame {frame} of series {self.number} must reach the {self._arrivals.name} within {timeout_s:g} s of "
+                f"its trigger, got {seen_instead}"
+            )
+        if not self._confirmed.is_set():
+            raise DetectorError(
+                f"the trigger of frame {frame} of series {self.number} must be confirmed by the detector's IOC, got "
+                f"none before {', '.join(was_away)} went away; points and frames may no longer agree: start the scan "
+                "again"
+            )
+        return "lost"
+
+    def _message(self) -> str:
+        """Return the driver's message; an IOC that has just come back may not have it yet."""
+        try:
+            return str(self._cam.status_message.get())
+        except TimeoutError:
+            return ""
 
     def check_duration(self, frame: int, elapsed_s: float) -> None:
         """Refuse a frame that came before its exposure can have ended: it is somebody else's.
@@ -121,6 +168,7 @@ class Series:
             For such a frame.
         """
         if elapsed_s < self.plan.exposure_s - COUNTDOWN_ROUNDING_S:
+            self._disagree = True
             raise DetectorError(
                 f"frame {frame} of series {self.number} must take its exposure of {self.plan.exposure_s:g} s, got it "
                 f"after {elapsed_s:g} s; somebody else triggers this detector, so points and frames no longer agree: "
@@ -133,6 +181,7 @@ class Series:
             if self._under_way == frame:
                 self._under_way = None
         if newest >= triggered:
+            self._disagree = True
             raise DetectorError(
                 f"series {self.number} must have had {triggered} triggers, got frame {newest} already; somebody else "
                 "triggers this detector, so points and frames no longer agree: start the scan again"

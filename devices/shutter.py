@@ -1,12 +1,12 @@
 """The fast shutter: a command, and a status that alone says where the blades are."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from ophyd.status import DeviceStatus
 
 from devices.errors import ShutterError
-from devices.two_states import TwoStates
+from devices.two_states import FAULT, TwoStates
 
 Wanted = Literal["open", "close"]
 SHUTTER_TIMEOUT_S = 5.0
@@ -27,6 +27,8 @@ class FastShutter(TwoStates):
         Indices to write.
     timeout_s : float
         Wall seconds for a move.
+    states, faults
+        The IOC's words, see `TwoStates`.
     """
 
     REACHED: ClassVar[Mapping[str, str]] = {"open": "Open", "close": "Closed"}
@@ -42,10 +44,20 @@ class FastShutter(TwoStates):
         open_value: int = 1,
         close_value: int = 0,
         timeout_s: float = SHUTTER_TIMEOUT_S,
+        states: Mapping[str, str] | None = None,
+        faults: Sequence[str] = (FAULT,),
         **kwargs: Any,
     ) -> None:
-        values = {"open": open_value, "close": close_value}
-        super().__init__(command=command, status=status, name=name, values=values, timeout_s=timeout_s, **kwargs)
+        super().__init__(
+            command=command,
+            status=status,
+            name=name,
+            values={"open": open_value, "close": close_value},
+            timeout_s=timeout_s,
+            states=states,
+            faults=faults,
+            **kwargs,
+        )
 
     @property
     def is_open(self) -> bool:

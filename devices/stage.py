@@ -10,6 +10,8 @@ from ophyd.status import DeviceStatus
 from ophyd.utils import DisconnectedError, LimitError, StatusTimeoutError
 
 from devices.errors import StageError
+from devices.motor_status import GO, PAUSE, STOP, what_is_wrong
+from devices.waiting import request
 
 TOLERANCE_UM = 0.2
 """A thirtieth of the narrow side of the beam (6 um), far above the noise of a piezo."""
@@ -52,6 +54,9 @@ class PiezoAxis(EpicsMotor):
     """
 
     limit_violation = Component(EpicsSignalRO, ".LVIO", kind="omitted", auto_monitor=True)
+    hardware_status = Component(EpicsSignalRO, ".MSTA", kind="omitted")
+    retries_used_up = Component(EpicsSignalRO, ".MISS", kind="omitted")
+    stop_pause_go = Component(EpicsSignalRO, ".SPMG", kind="omitted")
 
     def __init__(
         self,
@@ -65,8 +70,10 @@ class PiezoAxis(EpicsMotor):
         super().__init__(prefix, name=name, timeout=move_timeout_s, **kwargs)
         self.tolerance_um = tolerance_um
         self._target_um: float | None = None
+        self._origin_um = math.nan
         self._halted = threading.Event()
-        self._excused = self._refusing = False
+        self._excused = self._refusing = self._called_off = False
+        self._moved: Any = None
         self._arrival: ArrivalStatus | None = None
         self.limit_violation.subscribe(self._refused, run=False)
 
@@ -76,13 +83,16 @@ class PiezoAxis(EpicsMotor):
         """Move to `new_position` (um); the status fails with `StageError` unless the readback ends there."""
         self._wait_at_rest()
         self._halted.clear()
-        self._refusing = False
+        self._refusing = self._called_off = False
+        self._moved = None
         self._target_um = float(new_position)
+        self._origin_um = math.nan if self.position is None else float(self.position)
         try:
             moved = super().move(new_position, wait=False, timeout=timeout)
         except BaseException:
             self._target_um = None
             raise
+        self._moved = moved
         arrival = self._arrival = ArrivalStatus(self, moved, float(new_position))
         if moved_cb is not None:
             arrival.add_callback(lambda _: moved_cb(obj=self))
@@ -99,6 +109,8 @@ class PiezoAxis(EpicsMotor):
         """Stop now. With `success` (a RunEngine that pauses) the pending move ends quietly, wherever the axis is."""
         self._target_um = None
         self._excused = success
+        # ophyd stops a move that has failed; that is not why it failed.
+        self._called_off |= self._moved is None or not self._moved.done
         self._halted.set()
         super().stop(success=success)
 
@@ -160,7 +172,7 @@ class PiezoAxis(EpicsMotor):
             return None
         return StageError(
             f"{self.name} must be within {self.tolerance_um:g} um of its target {target:g} um, got {readback:g} um; "
-            "look for a stop from another screen, a stall, or a servo that is off"
+            f"{self._record_says() or 'look for a stop from another screen, a stall, or a servo that is off'}"
         )
 
     def _wait_at_rest(self) -> None:
@@ -193,7 +205,9 @@ class PiezoAxis(EpicsMotor):
         if self._halted.is_set() and self._excused:
             return None
         if error is None and not self._halted.is_set():
-            return self.off_target()
+            # A refused move may pulse DMOV like one that was made.
+            problem = self.off_target()
+            return self._refusal(arrival) if problem and self._read(self.limit_violation) == 1 else problem
         if isinstance(error, StatusTimeoutError):
             return self._overdue(arrival, moved)
         return self._ended_badly()
@@ -221,15 +235,28 @@ class PiezoAxis(EpicsMotor):
         readback, done = self._read(self.user_readback), self._read(self.motor_done_move)
         return StageError(
             f"{self.name} must reach {arrival.target_um:g} um within {moved.timeout:g} s, got {readback:g} um with "
-            f"DMOV={done:g}; look at the motor's screen, then move it by hand"
+            f"DMOV={done:g}: {self._why_overdue(float(readback), int(done))}; look at the motor's screen, then move it "
+            "by hand"
         )
+
+    def _why_overdue(self, readback_um: float, done: int) -> str:
+        if says := self._record_says():
+            return says
+        if done == 1:
+            return "the record never began to move"
+        if self._quietly(self.stop_pause_go, otherwise=GO) in (STOP, PAUSE):
+            return "the record is at Stop or Pause (SPMG), set it to Go"
+        if abs(readback_um - self._origin_um) <= self.tolerance_um:
+            return "it has not moved at all, a stall or a servo that is off"
+        return "it is still on its way"
 
     def _ended_badly(self) -> StageError:
         high, low = self._read(self.high_limit_switch), self._read(self.low_limit_switch)
-        if high or low:
-            why = f"it ran into its {'high' if high else 'low'} limit switch"
-        elif self._halted.is_set():
+        says = self._record_says(high=bool(high), low=bool(low))
+        if self._called_off and not (high or low):
             why = "it was stopped"
+        elif says:
+            why = says
         else:
             why = f"its record is in alarm ({self.user_readback.alarm_status}, {self.user_readback.alarm_severity})"
         readback = self._read(self.user_readback)
@@ -237,6 +264,25 @@ class PiezoAxis(EpicsMotor):
             f"{self.name} must reach its target, but {why} at {readback:g} um; look at the motor's screen before the "
             "next move"
         )
+
+    def _record_says(self, *, high: bool | None = None, low: bool | None = None) -> str:
+        """What the record reports, empty when it reports nothing or does not answer."""
+        return ", ".join(
+            what_is_wrong(
+                self._quietly(self.hardware_status),
+                high=self._quietly(self.high_limit_switch) == 1 if high is None else high,
+                low=self._quietly(self.low_limit_switch) == 1 if low is None else low,
+                missed=self._quietly(self.retries_used_up) == 1,
+            )
+        )
+
+    def _quietly(self, signal: Any, otherwise: int = 0) -> int:
+        """Ask for what is only worth a word more in an error; `otherwise` when there is no answer."""
+        try:
+            value = signal.get(use_monitor=False)
+        except (TimeoutError, DisconnectedError):
+            return otherwise
+        return otherwise if value is None else int(value)
 
     def _refusal(self, arrival: ArrivalStatus) -> StageError:
         low, high = self._read(self.low_limit_travel), self._read(self.high_limit_travel)
@@ -264,9 +310,9 @@ class PiezoStage(Device):
         See `PiezoAxis`.
     """
 
-    x = FormattedComponent(PiezoAxis, "{_x}")
-    y = FormattedComponent(PiezoAxis, "{_y}")
-    z = FormattedComponent(PiezoAxis, "{_z}")
+    x = FormattedComponent(PiezoAxis, "{_x}", labels=("motors",))
+    y = FormattedComponent(PiezoAxis, "{_y}", labels=("motors",))
+    z = FormattedComponent(PiezoAxis, "{_z}", labels=("motors",))
 
     def __init__(
         self,
@@ -293,6 +339,7 @@ class PiezoStage(Device):
     def trigger(self) -> DeviceStatus:
         """Check that every axis is still where it was last sent; fails with `StageError` when one is not."""
         status = DeviceStatus(self)
+        request(*(axis.user_readback for axis in self.axes))
         problems = [problem for axis in self.axes if (problem := axis.off_target()) is not None]
         if problems:
             status.set_exception(StageError("; ".join(str(problem) for problem in problems)))

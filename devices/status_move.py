@@ -6,9 +6,10 @@ from contextlib import suppress
 from typing import Any
 
 from ophyd.status import DeviceStatus
-from ophyd.utils import InvalidState
+from ophyd.utils import DisconnectedError, InvalidState
 
 from devices.errors import DeviceError
+from devices.severity import INVALID, ask, is_invalid
 
 
 class StatusMove(DeviceStatus):
@@ -52,22 +53,47 @@ class StatusMove(DeviceStatus):
         self._timer.daemon = True
         write()
         self._timer.start()
-        # Subscribed after the write: a status that shows the target already is the end of the move.
+        # Subscribed after the write: a status that shows the target already is the end of the move. Its IOC is asked
+        # only then; any other last value will be followed by a monitor.
         readback.subscribe(self._changed, event_type=readback.SUB_VALUE, run=False)
-        self._changed(value=readback.get(use_monitor=False))
+        if self._last_heard() in (target, *bad):
+            self._look()
 
     def quit(self) -> None:
         """End quietly: somebody else has taken over (a pause)."""
         self._end(None)
 
-    def _changed(self, *, value: str, **_: object) -> None:
+    def _last_heard(self) -> Any:
+        """Give the value of the last monitor, None when the status does not answer."""
+        try:
+            return self._readback.get()
+        except (TimeoutError, DisconnectedError):
+            return None
+
+    def _look(self) -> None:
+        """Ask once; a status that does not answer may still come back in time."""
+        with suppress(TimeoutError, DisconnectedError):
+            value = ask(self._readback)
+            self._changed(value=value, severity=getattr(self._readback, "alarm_severity", 0))
+
+    def _changed(self, *, value: str, severity: int | None = 0, **_: object) -> None:
+        if (severity or 0) >= INVALID:
+            return
         if value == self._target:
             self._end(None)
         elif value in self._bad:
             self._end(f"got {value}")
 
     def _overdue(self) -> None:
-        self._end(f"within {self._seconds:g} s, got {self._readback.get()}")
+        self._end(f"within {self._seconds:g} s, got {self._last_word()}")
+
+    def _last_word(self) -> str:
+        """What the status says, whatever it takes: a status that is not ended here would hang the scan."""
+        try:
+            word = str(ask(self._readback))
+        except (TimeoutError, DisconnectedError):
+            return f"no answer from {self._readback.pvname}"
+        return f"{word} with the record INVALID" if is_invalid(self._readback) else word
 
     def _end(self, problem: str | None) -> None:
         self._timer.cancel()

@@ -10,6 +10,7 @@ from ophyd.status import DeviceStatus
 from ophyd.utils import InvalidState
 
 from devices.errors import BeamError
+from devices.severity import INVALID, is_invalid
 
 PERIOD_S = 240.0
 """Top-up interval of the TPS."""
@@ -20,8 +21,6 @@ CURRENT_MIN_MA = 10.0
 MARGIN_S = 3.0
 """Between the end of an exposure and the next injection; the value in use at TPS 07A."""
 GATE_TIMEOUT_S = 3600.0
-INVALID = 3
-"""EPICS severity of a value that means nothing."""
 
 
 def beam_is_stored(current_ma: float, severity: int, current_min_ma: float = CURRENT_MIN_MA) -> bool:
@@ -191,7 +190,7 @@ class StorageRing(Device):
     def fits(self, needed_s: float) -> bool:
         """Whether there is beam and no injection disturbs the next `needed_s` seconds."""
         signal = self.countdown
-        if not (signal.connected and int(signal.alarm_severity or 0) < INVALID and self.has_beam()):
+        if not signal.connected or is_invalid(signal) or not self.has_beam():
             return False
         return window_is_open(float(signal.get()), needed_s, self.period_s, self.injection_s)
 

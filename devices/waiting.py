@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
+import epics
+
 Latest = Mapping[str, Any]
 FIRST_VALUE_TIMEOUT_S = 2.0
 
@@ -101,6 +103,17 @@ class Watch:
                 self._changed.notify_all()
 
         return receive
+
+
+def request(*signals: Any) -> None:
+    """Ask for the values of several PVs at once, so that each `get(use_monitor=False)` that follows finds its answer.
+
+    Asked one after the other, each would cost a way to its IOC and back.
+    """
+    for signal in signals:
+        pv = getattr(signal, "_read_pv", None)  # ophyd has no public way to ask without waiting
+        if pv is not None and pv.connected:
+            epics.ca.get_with_metadata(pv.chid, ftype=epics.ca.promote_type(pv.chid, use_time=True), wait=False)
 
 
 def put_completed(signal: Any, value: Any, timeout_s: float) -> bool:

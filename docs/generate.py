@@ -85,7 +85,7 @@ WORDS = {
     "beamline.detector": "prefix of the ADEiger camera records",
     "beamline.shutter_command": "written to open and close the fast shutter",
     "beamline.shutter_status": "its state",
-    "beamline.attenuator": "transmission",
+    "beamline.attenuator": "wanted transmission, 0 to 1",
     "beamline.attenuator_moving": "is it moving",
     "beamline.beam_stop": "written to move the beam stop",
     "beamline.beam_stop_status": "its state",

@@ -1,58 +1,75 @@
 """The scan of X-ray ensemble diffraction microscopy: one exposure a point over a membrane with many particles."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bluesky import plan_stubs as bps
-from bluesky import preprocessors as bpp
-from bluesky.utils import FailedStatus, Msg
-
-from devices.eiger import Eiger
-from devices.errors import PointError
-from devices.exposure import SeriesPlan
-from devices.stage import PiezoStage
+from devices.stage import TOLERANCE_UM, PiezoStage
 from devices.storage_ring import MARGIN_S, StorageRing
+from plans.dwell import Batch, Exposures, batches
+from plans.estimate import time_estimate
 from plans.metadata import scan_metadata
-from plans.top_up import check_fits, gate
-from plans.trajectory import Raster, ScanPoint, snake_raster
+from plans.plan_type import Plan
+from plans.series_run import MAX_REPEATS, Bench, series_run
+from plans.shapes import Corner, listed_points, near_any, polygon_points
+from plans.tell import Tell, say
+from plans.trajectory import Trajectory, both_axes, snake_raster
 
-Plan = Generator[Msg, Any, Any]
-MAX_REPEATS = 20
+BEAM_UM = (6.0, 18.0)
+"""Size of the beam on the sample, x and y (the paper's section 2.2); the step when none is given: then the places lie
+side by side, each hit once, none left out."""
 
 
 def ensemble_scan(
     detectors: Sequence[Any],
     stage: PiezoStage,
-    x_start: float,
-    x_stop: float,
-    y_start: float,
-    y_stop: float,
-    step: float | tuple[float, float],
-    exposure: float,
+    x_start: float | None = None,
+    x_stop: float | None = None,
+    y_start: float | None = None,
+    y_stop: float | None = None,
+    step: float | Sequence[float] | None = None,
+    exposure: Exposures | None = None,
     *,
+    polygon: Sequence[Corner] | None = None,
+    points: Sequence[Corner] | None = None,
+    beam: Sequence[float] = BEAM_UM,
+    skip: Sequence[int] = (),
+    done: Sequence[Corner] = (),
     ring: StorageRing | None = None,
     sample: str | None = None,
     margin: float = MARGIN_S,
     max_repeats: int = MAX_REPEATS,
+    tell: Tell = None,
     md: Mapping[str, Any] | None = None,
 ) -> Plan:
-    """Raster over a membrane in a snake, one exposure a point, one valid event a point.
+    """Scan a membrane in a snake, one exposure a point, one valid event a point.
 
-    The detector is armed once. Each exposure waits until it fits before the next top-up injection, is made with the
-    stage checked to be where it was sent, and is repeated when anything spoilt it. However the scan ends, the shutter
-    is closed and the detector disarmed.
+    The area is a rectangle, a polygon or a list of points. The detector is armed once. Each exposure waits until it
+    fits before the next top-up injection, is made with the stage checked to be where it was sent, and is repeated when
+    anything spoilt it. However the scan ends, the shutter is closed and the detector disarmed.
 
     Parameters
     ----------
     detectors : sequence
         One `Eiger` and whatever else shall be read at every point, for example ``[eig1m, live]``.
     stage : PiezoStage
-    x_start, x_stop, y_start, y_stop : float
-        The rectangle, um, stops included.
-    step : float or tuple of float
-        Distance of two points, um; (x, y) when they differ.
-    exposure : float
-        Of each point, s.
+    x_start, x_stop, y_start, y_stop : float, optional
+        A rectangle, um, stops included.
+    step : float or pair of float, optional
+        Distance of two points, um; (x, y) when they differ. The size of the beam when not given.
+    exposure : float, sequence of float or callable
+        Of each point, s: one for all, one a point in the order of the scan, or a function of x and y (um). Where they
+        differ, points with the same exposure make a run and a series of their own, the shortest exposure first.
+    polygon : sequence of (x, y), optional
+        Corners in um, instead of the rectangle; points on the border belong to it.
+    points : sequence of (x, y), optional
+        The points themselves, um, in the order to take them, instead of the rectangle.
+    beam : pair of float
+        Size of the beam on the sample along x and y, um.
+    skip : sequence of int
+        Indices of points to leave out, counted from 0 in the order of the scan.
+    done : sequence of (x, y)
+        Places that have a valid exposure already, um (``done_points(result)`` reads them from a result file); points
+        there are left out, the others keep their indices.
     ring : StorageRing, optional
         Whose countdown gates; the detector's own by default.
     sample : str, optional
@@ -61,34 +78,47 @@ def ensemble_scan(
         Kept free between the end of an exposure and the next injection, s.
     max_repeats : int
         How often a point is repeated before the scan gives up.
+    tell : callable, optional
+        Is told how long the scan will take, before it starts; by default it is printed.
     md : mapping, optional
         More metadata for the run.
 
     Returns
     -------
-    str
-        Unique id of the run.
+    str or tuple of str
+        Unique id of the run, or of the runs when exposures differ.
 
     Raises
     ------
     ValueError
-        Before anything moves, for a rectangle, step or exposure that cannot be.
+        Before anything moves, for an area, step or exposure that cannot be, or when no point is left.
     ophyd.utils.LimitError
-        Before anything moves, when a corner is outside the stage's limits.
+        Before anything moves, when a point is outside the stage's limits.
     PointError
         When a point got no valid exposure.
 
     Examples
     --------
     >>> RE(ensemble_scan([eig1m, live], stage, 0, 190, 0, 190, 10, 60))  # doctest: +SKIP
+    >>> RE(ensemble_scan([eig1m, live], stage, polygon=[(0, 0), (170, 0), (150, 90)], exposure=57))  # doctest: +SKIP
     """
-    x_step, y_step = step if isinstance(step, tuple) else (step, step)
-    raster = snake_raster((x_start, x_stop, x_step), (y_start, y_stop, y_step))
-    detector = the_eiger(detectors)
-    machine = ring if ring is not None else detector.ring
-    series = SeriesPlan(exposure_s=exposure, points=len(raster), spare=len(raster) + 2 * max_repeats)
-    check_fits(machine, exposure, margin)
-    check_reach(stage, raster)
+    bench = Bench(detectors=detectors, stage=stage, ring=ring, margin_s=margin, max_repeats=max_repeats)
+    x_step, y_step = both_axes(beam if step is None else step)
+    trajectory = _trajectory((x_start, x_stop, y_start, y_stop), polygon, points, (x_step, y_step))
+    if exposure is None:
+        raise ValueError("exposure must be given in s; for example exposure=60")
+    left_out = _left_out(trajectory, skip, done)
+    made = [
+        Batch(exposure_s=batch.exposure_s, points=kept)
+        for batch in batches(trajectory, exposure)
+        if (kept := tuple(point for point in batch.points if point.index not in left_out))
+    ]
+    if not made:
+        raise ValueError(
+            f"points must be left to expose, got {len(trajectory)} of which all are skipped or done; nothing is to do"
+        )
+    for batch in made:
+        bench.check(batch.exposure_s, trajectory)
     arguments = {
         "detectors": [device.name for device in detectors],
         "stage": stage.name,
@@ -96,130 +126,72 @@ def ensemble_scan(
         "x_stop": x_stop,
         "y_start": y_start,
         "y_stop": y_stop,
-        "step": [x_step, y_step],
-        "exposure": exposure,
+        "step": None if points is not None else [x_step, y_step],
+        "polygon": None if polygon is None else [list(corner) for corner in polygon],
+        "points": None if points is None else [list(place) for place in points],
+        "skip": sorted(skip),
         "margin": margin,
         "max_repeats": max_repeats,
+        "sample": sample,
     }
-    metadata = scan_metadata(raster, stage, exposure, sample, arguments) | dict(md or {})
-    devices = _distinct([*detectors, stage.x, stage.y])
-
-    @bpp.stage_decorator(detectors)
-    @bpp.run_decorator(md=metadata)
-    def scan() -> Plan:
-        # Declared once: repeated after a pause, it would make a second descriptor.
-        yield from bpp.rewindable_wrapper(bps.declare_stream(*devices, name="primary"), rewindable=False)
-        for point in raster:
-            yield from _point(devices, detector, stage, machine, point, exposure, margin, max_repeats)
-
-    def close() -> Plan:
-        yield from bps.abs_set(detector.shutter, "close", wait=True)
-
-    yield from bps.prepare(detector, series, wait=True)
-    return (yield from named_failures(bpp.finalize_wrapper(scan(), close())))
-
-
-def the_eiger(detectors: Sequence[Any]) -> Eiger:
-    """Return the one detector that makes the exposures.
-
-    Raises
-    ------
-    ValueError
-        When there is none, or more than one.
-    """
-    found = [device for device in detectors if isinstance(device, Eiger)]
-    if len(found) != 1:
-        names = ", ".join(str(getattr(device, "name", device)) for device in detectors) or "nothing"
-        raise ValueError(f"detectors must hold exactly one Eiger, got {names}; for example [eig1m, live]")
-    return found[0]
+    estimates = [time_estimate(len(b.points), b.exposure_s, ring=bench.machine, margin=margin) for b in made]
+    for estimate in estimates:
+        say(str(estimate), tell)
+    uids = []
+    for number, (batch, estimate) in enumerate(zip(made, estimates, strict=True)):
+        metadata = scan_metadata(
+            "ensemble_scan", trajectory, stage, batch.exposure_s, arguments | {"exposure": batch.exposure_s}
+        )
+        metadata |= {
+            "num_points": len(batch.points),
+            "num_intervals": len(batch.points) - 1,
+            "points_left_out": len(left_out),
+            "time_estimate_s": estimate.total_s,
+        }
+        if len(made) > 1:
+            metadata["series_of_scan"] = [number + 1, len(made)]
+        run = series_run(bench, batch.points, batch.exposure_s, most=len(batch.points), md=metadata | dict(md or {}))
+        uids.append((yield from run))
+    return uids[0] if len(uids) == 1 else tuple(uids)
 
 
-def check_reach(stage: PiezoStage, raster: Raster) -> None:
-    """Refuse a raster with a corner that the stage cannot reach.
-
-    Raises
-    ------
-    ophyd.utils.LimitError
-        From the axis.
-    StageError
-        When an axis does not count in um.
-    """
-    for axis, places in ((stage.x, raster.x_um), (stage.y, raster.y_um)):
-        axis.check_units()
-        for place in (min(places), max(places)):
-            axis.check_value(place)
-
-
-def named_failures(plan: Plan) -> Plan:
-    """Raise what a device said went wrong, instead of bluesky's wrapper around it."""
-    try:
-        return (yield from plan)
-    except FailedStatus as failure:
-        cause = failure.__cause__
-        raise (cause if isinstance(cause, Exception) else failure) from None
-
-
-def _point(
-    devices: Sequence[Any],
-    detector: Eiger,
-    stage: PiezoStage,
-    ring: StorageRing,
-    point: ScanPoint,
-    exposure_s: float,
-    margin_s: float,
-    max_repeats: int,
-) -> Plan:
-    """Expose one point until it is valid, then emit its event."""
-    for _ in range(max_repeats + 1):
-        yield from bps.checkpoint()
-        yield from _expose(detector, stage, ring, point, exposure_s, margin_s)
-        # From here to the event nothing is replayed: an exposure that was read belongs to one event, however often the
-        # run is paused. One that is voided by a pause before it is read reads as not valid and is repeated below.
-        valid = yield from bpp.rewindable_wrapper(_save_if_valid(devices, detector), rewindable=False)
-        if valid:
-            return
-    reasons = ", ".join(void.reason for void in detector.voids if void.point == point.index)
-    raise PointError(
-        f"point {point.index} at ({point.x_um:g}, {point.y_um:g}) um must have a valid exposure within {max_repeats} "
-        f"repeats, got {reasons or 'no time before the injections'}; see what disturbs the beam, then start again"
-    )
+def _trajectory(
+    rectangle: tuple[float | None, float | None, float | None, float | None],
+    polygon: Sequence[Corner] | None,
+    points: Sequence[Corner] | None,
+    step: tuple[float, float],
+) -> Trajectory:
+    given = [
+        name
+        for name, is_given in (
+            ("a rectangle", any(side is not None for side in rectangle)),
+            ("polygon", polygon is not None),
+            ("points", points is not None),
+        )
+        if is_given
+    ]
+    if len(given) != 1:
+        raise ValueError(
+            "the area must be one of a rectangle (x_start, x_stop, y_start, y_stop), polygon and points, got "
+            f"{' and '.join(given) or 'none of them'}"
+        )
+    if polygon is not None:
+        return polygon_points(polygon, step)
+    if points is not None:
+        return listed_points(points)
+    x_start, x_stop, y_start, y_stop = rectangle
+    if x_start is None or x_stop is None or y_start is None or y_stop is None:
+        raise ValueError(f"a rectangle must have x_start, x_stop, y_start and y_stop in um, got {rectangle}")
+    return snake_raster((x_start, x_stop, step[0]), (y_start, y_stop, step[1]))
 
 
-def _expose(
-    detector: Eiger, stage: PiezoStage, ring: StorageRing, point: ScanPoint, exposure_s: float, margin_s: float
-) -> Plan:
-    """Everything that a pause may make happen twice."""
-    yield from bps.abs_set(detector.point, {"point": point.index, "x_um": point.x_um, "y_um": point.y_um}, wait=True)
-    yield from bps.mv(stage.x, point.x_um, stage.y, point.y_um)
-    yield from gate(ring, exposure_s, margin_s, overhead_s=detector.overhead_s)
-    yield from bps.trigger(stage, group="in position", wait=True)
-    yield from bps.trigger(detector, group="exposure", wait=True)
-
-
-def _save_if_valid(devices: Sequence[Any], detector: Eiger) -> Plan:
-    """Read the exposure, which keeps it, and emit its event; void ones go to a stream of their own."""
-    reading = yield Msg("read", detector)
-    for _ in range(len(detector.voided.waiting)):
-        yield from bps.trigger(detector.voided, wait=True)
-        yield from _event([detector.voided], "voided")
-    # A simulation of the plan answers nothing; then the point counts as taken.
-    if reading is not None and not reading[detector.valid.name]["value"]:
-        return False
-    yield from _event(devices, "primary")
-    return True
-
-
-def _event(devices: Sequence[Any], stream: str) -> Plan:
-    yield from bps.create(name=stream)
-    for device in devices:
-        yield from bps.read(device)
-    yield from bps.save()
-
-
-def _distinct(devices: Sequence[Any]) -> list[Any]:
-    """Each device once; an axis goes when its whole stage is there."""
-    kept: list[Any] = []
-    for device in devices:
-        if device not in kept and getattr(device, "parent", None) not in kept:
-            kept.append(device)
-    return kept
+def _left_out(trajectory: Trajectory, skip: Sequence[int], done: Sequence[Corner]) -> set[int]:
+    """Indices of the points that are not to be exposed."""
+    if unknown := sorted(index for index in skip if not 0 <= index < len(trajectory)):
+        raise ValueError(
+            f"skip must hold indices of points, from 0 to {len(trajectory) - 1}, got {unknown[:5]}; they count in the "
+            "order of the scan"
+        )
+    points = list(trajectory)
+    are_done = near_any([(point.x_um, point.y_um) for point in points], done, TOLERANCE_UM)
+    return set(skip) | {point.index for point, is_done in zip(points, are_done, strict=True) if is_done}

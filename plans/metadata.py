@@ -1,47 +1,58 @@
 """What a run says about itself in its start document."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from devices.stage import PiezoStage
-from plans.trajectory import Raster
+from plans.trajectory import Raster, Trajectory
 
 
 def scan_metadata(
-    raster: Raster, stage: PiezoStage, exposure_s: float, sample: str | None, arguments: dict[str, Any]
+    plan_name: str, trajectory: Trajectory, stage: PiezoStage, exposure_s: float, arguments: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the metadata of a raster scan under bluesky's usual keys.
+    """Return the metadata of a scan under bluesky's usual keys.
 
     Parameters
     ----------
-    raster : Raster
+    plan_name : str
+    trajectory : Trajectory
+        All points of the scan, also those that are left out of this run.
     stage : PiezoStage
     exposure_s : float
         Exposure of a point, s.
-    sample : str or None
-        Name of the sample, left out when None.
-    arguments : dict
-        The plan's arguments, of plain types.
+    arguments : mapping
+        The plan's arguments, of plain types; `sample` also stands for itself unless it is None.
 
     Returns
     -------
     dict
         `shape`, `extents` and `snaking` are in the order of the axes, slow first; positions in um, times in s.
     """
-    rows, columns = raster.shape
     x, y = stage.x.name, stage.y.name
     metadata: dict[str, Any] = {
-        "plan_name": "ensemble_scan",
-        "plan_args": arguments,
-        "detectors": arguments["detectors"],
+        "plan_name": plan_name,
+        "plan_args": dict(arguments),
+        "detectors": list(arguments["detectors"]),
         "motors": [y, x],
-        "shape": [rows, columns],
-        "extents": [[raster.y_um[0], raster.y_um[-1]], [raster.x_um[0], raster.x_um[-1]]],
-        "snaking": [False, True],
-        "num_points": len(raster),
-        "num_intervals": len(raster) - 1,
+        "extents": [[trajectory.y_um[0], trajectory.y_um[-1]], [trajectory.x_um[0], trajectory.x_um[-1]]],
+        "num_points": len(trajectory),
+        "num_intervals": len(trajectory) - 1,
         "exposure_s": exposure_s,
-        "step_um": arguments["step"],
         "position_unit": "um",
-        "hints": {"gridding": "rectilinear", "dimensions": [[[y], "primary"], [[x], "primary"]]},
     }
-    return metadata if sample is None else metadata | {"sample": sample}
+    if isinstance(trajectory, Raster):
+        metadata |= {
+            "shape": list(trajectory.shape),
+            "snaking": [False, True],
+            "hints": {"gridding": "rectilinear", "dimensions": [[[y], "primary"], [[x], "primary"]]},
+        }
+    else:
+        metadata |= {
+            "extents": [[min(places), max(places)] for places in (trajectory.y_um, trajectory.x_um)],
+            "hints": {"dimensions": [[[x, y], "primary"]]},
+        }
+    if arguments.get("step") is not None:
+        metadata["step_um"] = arguments["step"]
+    if arguments.get("sample") is not None:
+        metadata["sample"] = arguments["sample"]
+    return metadata

@@ -84,15 +84,16 @@ def gate(
     exposure_s, margin_s : float
         Seconds of the machine's clock, as the countdown counts them.
     overhead_s : float
-        What the last exposures took beyond their exposure, s; as much of it as fits between two injections is added.
+        What the last exposures took from trigger to frame beyond their exposure, s. An injection in that time would
+        spoil the exposure, so twice as much is kept free where that is more than the margin.
 
     Raises
     ------
     BeamError
         When no window comes within `ring.gate.timeout_s`.
     """
-    needed = exposure_s + margin_s
-    room = ring.period_s - ring.injection_s - needed
-    # At most half of the room: a slow moment must not close the gate for good.
-    yield from bps.abs_set(ring.gate, needed + min(overhead_s, max(0.0, 0.5 * room)), group="gate")
+    # Not margin plus overhead: of four exposures that fit between two injections the last would wait for the next
+    # ones. At most half of the room: a slow moment must not close the gate for good.
+    room = ring.period_s - ring.injection_s - exposure_s
+    yield from bps.abs_set(ring.gate, exposure_s + max(margin_s, min(2.0 * overhead_s, 0.5 * room)), group="gate")
     yield from bps.wait(group="gate")

@@ -1,8 +1,9 @@
 """Where a scan goes: rasters of points in um."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 SLACK = 1e-6
 """Part of a step by which a stop may be missed through rounding and still be a point of the grid."""
@@ -27,6 +28,22 @@ class ScanPoint:
     column: int
     x_um: float
     y_um: float
+
+
+class Trajectory(Protocol):
+    """Points in the order of exposure, and the places they take along each axis."""
+
+    @property
+    def x_um(self) -> tuple[float, ...]:
+        """Places along x, um."""
+
+    @property
+    def y_um(self) -> tuple[float, ...]:
+        """Places along y, um."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[ScanPoint]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +124,25 @@ def positions(start: float, stop: float, step: float, name: str = "axis") -> tup
     sign = 1.0 if stop >= start else -1.0
     # 12 decimals of a um: finer than any stage, coarser than the rounding of a product.
     return tuple(round(start + sign * i * step, 12) for i in range(whole + 1))
+
+
+def both_axes(step: float | Sequence[float]) -> tuple[float, float]:
+    """Distance of two points along x and along y, from one number or two.
+
+    Raises
+    ------
+    ValueError
+        When there are not one or two numbers.
+
+    Examples
+    --------
+    >>> both_axes(10), both_axes([6, 18])
+    ((10.0, 10.0), (6.0, 18.0))
+    """
+    pair = tuple(step) if isinstance(step, Sequence) else (step, step)
+    if len(pair) != 2:
+        raise ValueError(f"step must be one number or (x, y) in um, got {step}")
+    return float(pair[0]), float(pair[1])
 
 
 def snake_raster(x: tuple[float, float, float], y: tuple[float, float, float]) -> Raster:

@@ -39,11 +39,14 @@ _LEAST_SEED_ITERATIONS = 20_000  # 85 % of seeds are wrong after 300 iterations,
 _CLEAR_SIGMA = 3.0  # images are compared where the pattern stands out of the noise
 _MOST_CENTRAL_SPECKLES = 4.0  # 3.9 still gives SSIM 0.995, 4.5 gives 0.937, 6.4 nothing (science.md 4)
 _DIAMETER_TOLERANCE = 0.09  # of a given diameter against the one the pattern shows
+_SUPPORT_SHORT = 0.02  # of the object the pattern shows: how much narrower a support may look that holds it
 _ESTIMATE_MARGIN = 0.02  # added to the support when the diameter was estimated: few frames make it up to 6 % low
 _FAINT = 0.01  # of the image's maximum: is part of the object
 _SHRINKWRAP_MARGIN = 0.2  # added to the support that shrink-wrap begins with and never leaves
 _WIDEST_SUPPORT = 0.45  # of the array: the object's autocorrelation must fit
 _LEAST_ELEMENTS = 3.0  # resolved over the diameter
+_TRANSFER_IMAGES = 30  # the transfer function rests on so many where there are so many
+_LEAST_TRANSFER_IMAGES = 8  # random phases leave sqrt(pi / 4 M) of M images: 0.31, not far below 1/e
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +162,7 @@ def reconstruct(
     mean = best_mean(delivered.images, delivered.families[0], used)
     curve = _transfer(prepared, independent, settings, diameter)
     guided = None if delivered is independent else _transfer(prepared, delivered, settings, diameter).prtf
-    doubts += _limits(prepared, diameter, curve.resolution_m)
+    doubts += _limits(prepared, diameter, curve)
     if settings.support == "shrinkwrap":
         doubts += _shrunk_too_far(mean, diameter / prepared.pixel_size_m)
     return Reconstruction(
@@ -209,14 +212,27 @@ def _diameter(prepared: Prepared, settings: PhaseSettings) -> tuple[float, bool,
             f"object diameter must agree with the pattern, which shows {1e9 * seen:.3g} nm, "
             f"got {1e9 * given:.3g} nm; the support may be wrong"
         )
+    margin = _margin(settings, estimated=given is None)
+    if seen is not None and margin * diameter < (1.0 - _SUPPORT_SHORT) * seen:
+        doubts.append(
+            f"support must hold the object, which the pattern shows to be {1e9 * seen:.3g} nm wide, got a disc of "
+            f"{1e9 * margin * diameter:.3g} nm; raise support_margin to 1.1"
+        )
     return diameter, given is None, doubts
+
+
+def _margin(settings: PhaseSettings, *, estimated: bool) -> float:
+    """Width of the support over the object's diameter."""
+    return (
+        settings.support_margin
+        + (_ESTIMATE_MARGIN if estimated else 0.0)
+        + (_SHRINKWRAP_MARGIN if settings.support == "shrinkwrap" else 0.0)
+    )
 
 
 def _task(prepared: Prepared, settings: PhaseSettings, diameter: float, meter: Meter, estimated: bool) -> _Task:
     """Constraints and the part of the transform in which images are compared."""
-    margin = settings.support_margin + (_ESTIMATE_MARGIN if estimated else 0.0)
-    margin += _SHRINKWRAP_MARGIN if settings.support == "shrinkwrap" else 0.0
-    radius = margin * diameter / 2.0 / prepared.pixel_size_m
+    radius = _margin(settings, estimated=estimated) * diameter / 2.0 / prepared.pixel_size_m
     constraints = constraints_of(prepared.amplitude, prepared.valid, disc(prepared.amplitude.shape[0], radius))
     clear = prepared.valid & (prepared.amplitude**2 > _CLEAR_SIGMA * prepared.sigma)
     return _Task(
@@ -318,8 +334,8 @@ def _bred(
 
 
 def _transfer(prepared: Prepared, solutions: _Solutions, settings: PhaseSettings, diameter: float) -> Transfer:
-    """Transfer function of the solutions averaged."""
-    members = solutions.families[0].members[: max(2, _count(settings, solutions))]
+    """Transfer function of the solutions averaged, or of more of their family where these are few."""
+    members = solutions.families[0].members[: max(_TRANSFER_IMAGES, _count(settings, solutions))]
     return transfer_function(
         [solutions.images[k] for k in members],
         prepared.amplitude,
@@ -340,7 +356,7 @@ def _shrunk_too_far(image: NDArray[np.float64], diameter_px: float) -> list[str]
     return [f"{words} shrink-wrap; lower support_threshold"]
 
 
-def _limits(prepared: Prepared, diameter: float, resolution_m: float) -> list[str]:
+def _limits(prepared: Prepared, diameter: float, curve: Transfer) -> list[str]:
     """What the data themselves cannot carry."""
     found = []
     if not is_modulated(prepared):
@@ -354,9 +370,14 @@ def _limits(prepared: Prepared, diameter: float, resolution_m: float) -> list[st
             f"removed centre must be at most {_MOST_CENTRAL_SPECKLES:g} speckles wide, got {speckles:.1f} "
             f"({prepared.central_px:g} px); remove less of it, or the image cannot be trusted"
         )
-    if not resolution_m < diameter / _LEAST_ELEMENTS:
+    if not curve.resolution_m < diameter / _LEAST_ELEMENTS:
         found.append(
             f"resolution must be at most a third of the object's {1e9 * diameter:.3g} nm, got "
-            f"{1e9 * resolution_m:.3g} nm; sum more frames"
+            f"{1e9 * curve.resolution_m:.3g} nm; sum more frames"
+        )
+    if curve.images < _LEAST_TRANSFER_IMAGES:
+        found.append(
+            f"resolution must rest on at least {_LEAST_TRANSFER_IMAGES} images, got {curve.images}, of which random "
+            f"phases alone leave {np.sqrt(np.pi / 4 / curve.images):.2f}; use more seeds"
         )
     return found

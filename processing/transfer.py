@@ -32,12 +32,15 @@ class Transfer:
         without data.
     limited_by_array : bool
         True when it never does: the resolution is at least as good as stated.
+    images : int
+        How many it rests on: of M images with random phases the mean keeps sqrt(pi / 4 M) of the amplitude.
     """
 
     prtf: NDArray[np.float64]
     q_per_m: NDArray[np.float64]
     resolution_m: float
     limited_by_array: bool
+    images: int
 
 
 def transfer_function(
@@ -83,7 +86,7 @@ def transfer_function(
     prtf = np.where(measured, smooth_above / np.where(measured, smooth_below, 1.0), np.nan)
     q = np.arange(prtf.size) * (2.0 * np.pi / (n * pixel_size_m))
     resolution_m, limited = _crossing(prtf, q)
-    return Transfer(prtf=prtf, q_per_m=q, resolution_m=resolution_m, limited_by_array=limited)
+    return Transfer(prtf=prtf, q_per_m=q, resolution_m=resolution_m, limited_by_array=limited, images=len(images))
 
 
 def _crossing(prtf: NDArray[np.float64], q: NDArray[np.float64]) -> tuple[float, bool]:

@@ -86,6 +86,8 @@ class StatusBoard:
                 result=str(folder.path) if folder else None,
                 errors=pipeline.errors.all(),
                 last=self._last(),
+                purpose=series.purpose if series else "sample",
+                direct_beam=pipeline.direct_beam if series else None,
                 reconstruction=office.reconstruction,
                 forecast=_with_missing(office.forecast, counts.accepted),
                 paused=pipeline.paused,

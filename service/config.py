@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from service.errors import ConfigurationError, UsageError
 
 _LOOPBACK = re.compile(r"^(tcp://(127(\.\d{1,3}){3}|localhost|\[::1\]):(\d{1,5}|\*)|ipc://.+|inproc://.+)$")
+_SERVER = re.compile(r"^https?://[A-Za-z0-9.\-]+(:\d{1,5})?(/[\w./\-]*)?$")
 _ENDPOINT = re.compile(r"^(tcp://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.\-*]+):\d{1,5}|ipc://[\w./-]+)$")
 
 
@@ -175,21 +176,103 @@ class Pvs(_Section):
 
 
 class Beamline(_Section):
-    """PV names of the hardware; the defaults are those of the simulation."""
+    """The hardware: PV names, and what their IOCs say; the defaults are those of the simulation."""
 
     stage_x: str = "25A:PIEZO:X"
     stage_y: str = "25A:PIEZO:Y"
     stage_z: str = "25A:PIEZO:Z"
+    stage_tolerance_um: float = Field(
+        0.2, gt=0, description="largest distance of an axis from its target, in um, at which a frame is exposed"
+    )
+    stage_timeout_s: float = Field(30.0, gt=0, description="a move that takes longer has failed")
     detector: str = "25A:EIG1M:cam1:"
+    detector_data_source: Literal["none", "filewriter"] = Field(
+        "none", description="`DataSource` of the camera; filewriter: its counters move, and its IOC reads the files"
+    )
+    detector_header: Literal["all", "basic", "none"] = Field(
+        "all", description="`StreamHdrDetail` of the camera; all: the header brings the pixel mask"
+    )
+    detector_api: str | None = Field(
+        None, pattern=r"^https?://[^/\s]+$", description="http://HOST of the detector's SIMPLON API; for `xedm check`"
+    )
     shutter_command: str = "25A:FS:Cmd"
     shutter_status: str = "25A:FS:Sts"
+    shutter_open_value: int = Field(1, description="written to `shutter_command` to open")
+    shutter_close_value: int = Field(0, description="written to `shutter_command` to close")
+    shutter_open_state: str = Field("Open", min_length=1, description="word of `shutter_status` when fully open")
+    shutter_closed_state: str = Field("Closed", min_length=1, description="word of `shutter_status` when fully closed")
+    shutter_fault_state: str = Field("Fault", min_length=1, description="word of `shutter_status` for a fault")
     attenuator: str = "25A:ATT:Transmission"
+    attenuator_achieved: str | None = Field(
+        None, min_length=1, description="transmission reached; default: the name of `attenuator` with _RBV"
+    )
     attenuator_moving: str = "25A:ATT:Moving"
     beam_stop: str = "25A:BS:Cmd"
     beam_stop_status: str = "25A:BS:Sts"
+    beam_stop_in_value: int = Field(1, description="written to `beam_stop` to drive in")
+    beam_stop_out_value: int = Field(0, description="written to `beam_stop` to drive out")
+    beam_stop_in_state: str = Field("In", min_length=1, description="word of `beam_stop_status` when fully in")
+    beam_stop_out_state: str = Field("Out", min_length=1, description="word of `beam_stop_status` when fully out")
+    beam_stop_fault_state: str = Field("Fault", min_length=1, description="word of `beam_stop_status` for a fault")
+    safe_transmission: float = Field(
+        1e-4, gt=0, le=1, description="largest transmission with which the beam stop may leave"
+    )
     ring_current: str = "SR-DI-DCCT:BeamCurrent"
+    ring_current_min_ma: float = Field(10.0, gt=0, description="below this stored current, in mA, there is no beam")
     ring_countdown: str = "TPS:TimeToNextInjSec"
+    ring_period_s: float = Field(240.0, gt=0, description="from one top-up injection to the next")
+    ring_injection_s: float = Field(
+        5.0, ge=0, description="how long after the jump of a countdown the beam is still disturbed"
+    )
     live_prefix: str = "XEDM:"
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "Beamline":
+        for what, one, other in (
+            ("shutter_open_value and shutter_close_value", self.shutter_open_value, self.shutter_close_value),
+            ("shutter_open_state and shutter_closed_state", self.shutter_open_state, self.shutter_closed_state),
+            ("beam_stop_in_value and beam_stop_out_value", self.beam_stop_in_value, self.beam_stop_out_value),
+            ("beam_stop_in_state and beam_stop_out_state", self.beam_stop_in_state, self.beam_stop_out_state),
+        ):
+            if one == other:
+                raise ValueError(f"{what} must differ, got {one!r} for both")
+        if self.ring_injection_s >= self.ring_period_s:
+            raise ValueError(
+                f"ring_injection_s must be below ring_period_s ({self.ring_period_s:g} s), "
+                f"got {self.ring_injection_s:g} s"
+            )
+        return self
+
+
+class Catalog(_Section):
+    """The catalogue of runs."""
+
+    enabled: bool = Field(
+        default=True,
+        description="false: none; every run has its file of JSON lines all the same, from which it can be filled later",
+    )
+    server: str | None = Field(
+        None,
+        max_length=500,
+        description="address of a Tiled server that is there already; default: a server of the "
+        "session's own, with a SQLite catalogue in the output folder",
+    )
+    key_variable: str = Field(
+        "TILED_API_KEY",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$",
+        description="environment variable with the key of `catalog.server`; the key stands nowhere else",
+    )
+    port: int = Field(0, ge=0, le=65535, description="of the session's own server, 0: a free one")
+    csv: bool = Field(default=True, description="false: no CSV file beside the documents of a run")
+
+    @model_validator(mode="after")
+    def _address(self) -> "Catalog":
+        if self.server is not None and not _SERVER.match(self.server):
+            raise ValueError(
+                "server must look like https://HOST:PORT/PATH, without user, key or question mark; put the key into "
+                f"the environment variable {self.key_variable}"
+            )
+        return self
 
 
 class Settings(_Section):
@@ -205,6 +288,7 @@ class Settings(_Section):
     http: Http = Http()
     pvs: Pvs = Pvs()
     beamline: Beamline = Beamline()
+    catalog: Catalog = Catalog()
 
     def changed(self, changes: Mapping[str, object]) -> "Settings":
         """Return a copy with settings given by their dotted names.

@@ -178,6 +178,10 @@ def start_demo(options: DemoOptions, folder: Path, pairs: Sequence[str] = ()) ->
     return demo
 
 
+def _hear(_: str) -> None:
+    """Hear and say nothing."""
+
+
 def scan(demo: Demo, progress: Callable[[str, dict[str, Any]], None]) -> Path:
     """Run the Bluesky scan; return the file of its documents.
 
@@ -218,6 +222,7 @@ def scan(demo: Demo, progress: Callable[[str, dict[str, Any]], None]) -> Path:
         exposure,
         sample=options.sample,
         margin=MARGIN_S + GATE_LATENCY_S * float(demo.sim.ready["speed"]),
+        tell=_hear,  # how long it would take at the beamline
     )
     try:
         with told_in_a_sentence(demo.log):

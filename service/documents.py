@@ -4,12 +4,16 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from service.errors import UserError
+from service.whole_file import written_whole
+
 Document = dict[str, Any]
 PLAIN_LINE_EVERY_S = 5.0
+SUFFIX = ".documents.jsonl"
 
 
 class DocumentWriter:
@@ -33,10 +37,58 @@ class DocumentWriter:
             self._folder.mkdir(parents=True, exist_ok=True)
             # A uid is of the run's own making; it names a file, so of a strange one only what can do no harm is taken.
             stem = "".join(letter for letter in doc["uid"].split("-")[0] if letter.isascii() and letter.isalnum())
-            self.path = self._folder / f"{stem[:40] or 'run'}.documents.jsonl"
+            self.path = self._folder / f"{stem[:40] or 'run'}{SUFFIX}"
         if self.path is not None:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"name": name, "doc": plain(doc)}, allow_nan=False) + "\n")
+                file.write(_line(name, doc))
+
+
+def insert_before_stop(path: Path, added: Sequence[tuple[str, Document]], stop: Document) -> None:
+    """Put documents into the file of a run that has ended, before its stop document, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    added : sequence of (str, dict)
+    stop : dict
+        The new stop document.
+
+    Raises
+    ------
+    OSError
+        When the disk refuses; the file is as it was.
+    """
+    kept = path.read_bytes().splitlines(keepends=True)[:-1]
+    with written_whole(path) as file:
+        file.write(b"".join(kept) + "".join(_line(name, doc) for name, doc in [*added, ("stop", stop)]).encode())
+
+
+def read_documents(path: Path) -> Iterator[tuple[str, Document]]:
+    """Give the documents in a file, one after the other.
+
+    Raises
+    ------
+    UserError
+        When it cannot be read, or a line is no document.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                named = json.loads(line)
+                if not (isinstance(named, dict) and isinstance(named.get("doc"), dict) and "name" in named):
+                    raise UserError(
+                        f"file {path} must hold one document a line, got another thing in line {number}; give a "
+                        f"file that ends in {SUFFIX}"
+                    )
+                yield str(named["name"]), named["doc"]
+    except OSError as error:
+        raise UserError(f"file {path} cannot be read: {error.strerror}; give a file that ends in {SUFFIX}") from None
+    except ValueError as error:
+        raise UserError(f"file {path} must hold one document a line: {error}; give one that ends in {SUFFIX}") from None
+
+
+def _line(name: str, doc: Document) -> str:
+    return json.dumps({"name": name, "doc": plain(doc)}, allow_nan=False) + "\n"
 
 
 def plain(value: Any) -> Any:
@@ -98,7 +150,7 @@ class ScanProgress:
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
-                console=Console(stderr=True),
+                console=Console(stderr=True, soft_wrap=True),  # a table's lines stay whole
             )
             self._task = self._progress.add_task("scan", total=self._total or None)
             self._progress.start()
@@ -128,6 +180,16 @@ class ScanProgress:
         left = (now - self._begun) / self._done * (self._total - self._done) if self._total else 0.0
         sys.stderr.write(f"point {self._done} of {self._total}, about {left:.0f} s left\n")
         sys.stderr.flush()
+
+    def state_changed(self, now: str, before: str | None) -> None:
+        """Rest while the RunEngine is paused: a bar would write over the prompt (for `RunEngine.state_hook`)."""
+        del before
+        if self._progress is None:
+            return
+        if now == "running":
+            self._progress.start()
+        elif now in ("paused", "idle", "panicked"):
+            self._progress.stop()
 
     def _stop(self, doc: Document) -> None:
         del doc

@@ -4,6 +4,7 @@ import os
 import threading
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,27 @@ from processing.frame import MAX_FRAMES, PIXEL_TYPES, EncodedFrame, PixelType, S
 from service.errors import UserError
 
 _BITSHUFFLE = 32008
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFile:
+    """One data file of a master file.
+
+    Attributes
+    ----------
+    path : Path
+    dataset : str
+        Of the frames in it, shape (frames, rows, columns).
+    first, frames : int
+        Number of its first frame, and how many there are.
+    pixel_type : str
+    """
+
+    path: Path
+    dataset: str
+    first: int
+    frames: int
+    pixel_type: PixelType
 
 
 class EigerFile:
@@ -69,6 +91,19 @@ class EigerFile:
             os.close(descriptor)
         self._bytes.clear()
         self._master.close()
+
+    def data_files(self) -> list[DataFile]:
+        """Return where the frames lie, in their order."""
+        return [
+            DataFile(
+                path=Path(dataset.file.filename),
+                dataset=dataset.name,
+                first=first,
+                frames=len(dataset),
+                pixel_type=next(name for name in PIXEL_TYPES if name == dataset.dtype.name),
+            )
+            for first, (_, dataset) in zip(self._starts, self._parts, strict=True)
+        ]
 
     def _data_parts(self) -> Iterator[tuple[str, h5py.Dataset]]:
         group = self._master.get("/entry/data")

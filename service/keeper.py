@@ -24,6 +24,7 @@ from service.ledger import COLUMNS
 from service.ledger_file import NOTE, SUFFIX, Entry, LedgerFile, event, header_facts
 from service.series import Remark, Series, SettingsVersion
 from service.source import PointNote
+from service.status import Purpose
 
 CHECKPOINT_SUFFIX = ".checkpoint"
 COMMIT_EVERY_S = 0.02
@@ -177,6 +178,10 @@ class Keeper:
         """Take how many frames are meant to come."""
         self._entries.append(event("expected", str(frames)))
 
+    def declared(self, purpose: Purpose) -> None:
+        """Take what the series is for."""
+        self._entries.append(event("purpose", purpose))
+
     def proved(self) -> None:
         """Take that the sender's hashes are digests."""
         self._entries.append(event("hashes are digests"))
@@ -305,6 +310,7 @@ class Keeper:
             "result": self.result.name,
             "started": self.started,
             "expected": series.expected,
+            "purpose": series.purpose,
             "versions": [
                 [entry.version, entry.from_frame, entry.settings.model_dump(mode="json", exclude={"beamline"})]
                 for entry in series.versions

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from processing.frame import CATEGORY_NAMES, SeriesHeader
 from service.ledger import COLUMNS
 from service.source import PointNote
+from service.status import PURPOSES, Purpose
 
 SUFFIX = ".ledger"
 _BUSY_S = 5.0
@@ -99,6 +100,7 @@ class LedgerContent:
     verdicts: NDArray[np.uint8]
     notes: list[PointNote]
     expected: int | None
+    purpose: Purpose
     closed: bool
     ended: bool
     hashes_proven: bool = False
@@ -270,6 +272,7 @@ def read_ledger(path: Path) -> LedgerContent:
             verdicts[row] = verdict
     header = header_of(facts)
     said = [detail for _, what, detail in events if what == "expected"]
+    purposes = [name for _, what, detail in events if what == "purpose" for name in PURPOSES if name == detail]
     states = [what for _, what, _ in events if f"'{what}'" in _STATES]
     return LedgerContent(
         facts=facts,
@@ -282,6 +285,7 @@ def read_ledger(path: Path) -> LedgerContent:
             for frame, point, x, y, void in notes
         ],
         expected=int(said[-1]) if said else None,
+        purpose=purposes[-1] if purposes else "sample",
         closed=states[-1:] == ["closed"],
         ended=states[-1:] == ["ended"] or states[-2:] == ["ended", "resumed"],
         hashes_proven=any(what == "hashes are digests" for _, what, _ in events),

@@ -32,7 +32,7 @@ from service.restore import Unfinished, find_unfinished, restored
 from service.safety import Safety
 from service.series import Series
 from service.source import PointNote, Preview, PreviewName
-from service.status import Status, WhatIf
+from service.status import Purpose, Status, WhatIf
 from service.store import free_path
 from service.views import Views
 from service.what_if import check_changeable, what_if
@@ -364,6 +364,17 @@ class LiveService:
     def expect(self, frames: int) -> None:
         """Say how many frames the client intends to take in this series."""
         self.pipeline.expect(frames)
+        self._changed()
+
+    def declare(self, purpose: Purpose) -> None:
+        """Say what the open series is for.
+
+        Raises
+        ------
+        ValueError
+            When no series is open.
+        """
+        self.pipeline.declare(purpose)
         self._changed()
 
     def pause(self, paused: bool) -> None:

@@ -371,6 +371,7 @@ def series_file(folder: Folder) -> SeriesFile | None:
         summary={
             "counts": {**series.ledger.counts, "pending": series.ledger.pending},
             "announced": series.announced,
+            "purpose": series.purpose,
             "reference_total": series.reference,
             "unresolved_frames": series.unresolved_frames(),
             "complete": series.ended,

@@ -29,13 +29,14 @@ from processing.decode import decode
 from processing.frame import EncodedFrame, Refusal, SeriesEnd, SeriesHeader
 from processing.hash_check import HashCheck
 from processing.read_frame import Examined
+from processing.spot import find_spot
 from service.books import ErrorLog, RateMeter, StrideWatch
 from service.config import Settings
 from service.mailbox import Letter
 from service.router import WaitingRoom
 from service.series import Remark, Series
 from service.source import PointNote
-from service.status import State
+from service.status import DirectBeam, Purpose, State
 
 _MAX_EARLY_NOTES = 1000
 _FILES_BEING_WRITTEN = float("inf")
@@ -79,6 +80,7 @@ class Pipeline:
         self.series: Series | None = None
         self.last_frame: EncodedFrame | None = None
         self.last_row = -1
+        self.direct_beam: DirectBeam | None = None
         self.foreign = 0
         self.images_before = 0
         self.paused = False
@@ -149,6 +151,7 @@ class Pipeline:
         next_one = self._under_way.popleft()
         series, frame = next_one.series, next_one.frame
         outcome = next_one.outcome()
+        beam = find_direct_beam(series, frame) if series.purpose == "alignment" else None
         with self.lock:
             if series.already_has(frame.frame):
                 series.book_duplicate(frame.frame)
@@ -156,7 +159,7 @@ class Pipeline:
                 self._book_refusal(series, outcome)
             else:
                 self.last_row = series.book(frame, *outcome)
-                self.last_frame = frame
+                self.last_frame, self.direct_beam = frame, beam
                 self._on_booked(series, frame)
                 self._name_receivers(series, frame)
             self.rate.count(time.monotonic())
@@ -259,7 +262,7 @@ class Pipeline:
             self.series, self.state, self.foreign, self.ending_at = series, "armed", 0, None
             self._hashes = HashCheck(self.settings.stream.check_hash)
             self.images_before = image_number - len(self.waiting)
-            self.last_frame, self.last_row = None, -1
+            self.last_frame, self.last_row, self.direct_beam = None, -1, None
             self._strides = StrideWatch()
             self._on_open(series)  # with the lock: nobody may see a series without its result file's name
             if self._next_expected is not None:
@@ -398,6 +401,20 @@ class Pipeline:
             else:
                 self._next_expected = frames
 
+    def declare(self, purpose: Purpose) -> None:
+        """Say what the open series is for.
+
+        Raises
+        ------
+        ValueError
+            When none is open: a purpose that waited for the next series could fall upon a scan that knows nothing of
+            it.
+        """
+        with self.lock:
+            if self.series is None or self.state not in ("armed", "receiving") or self.ending_at is not None:
+                raise ValueError(f"a series must be open to be for {purpose}, got none; arm the detector first")
+            self.series.declare(purpose)
+
     def apply_settings(self, settings: Settings) -> None:
         """Put settings in force now; verdicts of the open series are derived again."""
         with self.lock:
@@ -444,6 +461,13 @@ def examine(frame: EncodedFrame, series: Series) -> Examined | Refusal:
     if series.reader is None:
         raise RuntimeError("series must know its shape before a frame is examined")
     return series.reader.read(frame)
+
+
+def find_direct_beam(series: Series, frame: EncodedFrame) -> DirectBeam | None:
+    """Return the brightest spot of a frame, None where there is none or the frame cannot be decoded."""
+    pixels = decode(frame, series.shape or frame.shape)
+    spot = None if isinstance(pixels, Refusal) else find_spot(pixels, series.valid)
+    return None if spot is None else DirectBeam(row=spot.row, col=spot.col, peak=spot.peak, photons=spot.photons)
 
 
 def _ordinal(number: int) -> str:

@@ -151,8 +151,8 @@ def start_live(
     return start("live service", ["-m", "service.cli", "live", *words, *options], output / "live.log", timeout_s)
 
 
-def start(name: str, arguments: Sequence[str], log: Path, timeout_s: float) -> Running:
-    """Start one of our own programs and wait for its ready line.
+def start(name: str, arguments: Sequence[str], log: Path, timeout_s: float, *, nice: int = 0) -> Running:
+    """Start one of our own programs and wait for its ready line; `nice` gives way to others.
 
     It gets a session of its own, so that Ctrl-C in the terminal reaches the person's session only, and a standard input
     that ends with ours, even when we are killed: ``--with-parent`` has them end then.
@@ -166,7 +166,7 @@ def start(name: str, arguments: Sequence[str], log: Path, timeout_s: float) -> R
     # -P: a folder named sim or service in the working directory must not be taken for ours.
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-P", *arguments],
+            [*(["nice", "-n", str(nice)] if nice else []), sys.executable, "-P", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

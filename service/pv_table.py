@@ -1,11 +1,12 @@
 """The PVs of the live service: one line each, with type, unit, limits, alarm and where the value comes from."""
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from service.status import LastFrame, Status
+from service.status import PURPOSES, DirectBeam, LastFrame, Status
 
 Kind = Literal["integer", "number", "string", "text", "choice", "picture"]
 Severity = Literal[0, 1, 2]
@@ -91,6 +92,10 @@ def _of_last(read: Callable[[LastFrame], Value], none: Value) -> Callable[[Statu
     return lambda status: none if status.last is None else read(status.last)
 
 
+def _of_beam(read: Callable[[DirectBeam], float], none: float) -> Callable[[Status], Value]:
+    return lambda status: none if status.direct_beam is None else read(status.direct_beam)
+
+
 def _chi2(last: LastFrame) -> float:
     return math.nan if last.chi2 is None else last.chi2
 
@@ -135,6 +140,8 @@ TABLE: tuple[PV, ...] = (
     PV(name="Resolution", kind="number", doc="resolution of the newest image, NaN before there is one",
        value=lambda s: math.nan if s.reconstruction.resolution_m is None else s.reconstruction.resolution_m,
        units="m", precision=10),
+    PV(name="Result", kind="text", value=lambda s: os.path.abspath(s.result) if s.result else "",
+       doc="whole path of the series' result file, empty when there is none"),
     PV(name="EndsWithin", kind="number", value=lambda s: s.ends_within_s, units="s",
        doc="how long after its last message a series without an end may take to its final state"),
     PV(name="Preview:Width", kind="integer", doc="columns of the preview, 0 before there is one", units="px"),
@@ -148,6 +155,17 @@ TABLE: tuple[PV, ...] = (
        written_by="scan"),
     PV(name="Paused", kind="choice", doc="is the plan paused: suspends the idle timeout",
        value=lambda s: NO_YES[s.paused], choices=NO_YES, written_by="scan"),
+    PV(name="Purpose", kind="choice", value=lambda s: s.purpose, choices=PURPOSES, written_by="scan",
+       doc="what the open series is for: sample is screened, background is summed as background but for silicon and "
+       "edges, alignment is not summed; each series begins as sample"),
+    PV(name="DirectBeam:Row", kind="number", value=_of_beam(lambda b: b.row, math.nan), units="px", precision=3,
+       doc="row of the brightest spot of the last frame of an alignment, NaN where there is none"),
+    PV(name="DirectBeam:Column", kind="number", value=_of_beam(lambda b: b.col, math.nan), units="px", precision=3,
+       doc="its column"),
+    PV(name="DirectBeam:Peak", kind="number", value=_of_beam(lambda b: b.peak, -1), units="photons",
+       doc="counts of its brightest pixel, -1 where there is none"),
+    PV(name="DirectBeam:Photons", kind="number", value=_of_beam(lambda b: b.photons, -1), units="photons",
+       doc="counts in it, what lies around it subtracted, -1 where there is none"),
     PV(name="Chi2RatioMax", kind="number", doc="screening.chi2_ratio_max, chi^2 over dof",
        value=lambda s: setting(s, "screening.chi2_ratio_max"), precision=3, limits=(0.01, 1e6), written_by="steering"),
     PV(name="IntensityRatioMin", kind="number", doc="screening.intensity_ratio_min, of the reference total",

@@ -174,6 +174,7 @@ class PVServer:
         return {
             "Point": self._write_point,
             "Expected": self._writer(lambda value, _: source.expect(int(value))),
+            "Purpose": self._writer(lambda value, _: source.declare(value)),
             "Paused": self._writer(lambda value, _: source.pause(value == NO_YES[1])),
             "Chi2RatioMax": self._writer(steer("screening.chi2_ratio_max")),
             "IntensityRatioMin": self._writer(steer("screening.intensity_ratio_min")),

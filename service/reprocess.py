@@ -19,10 +19,11 @@ from service.live import check_output, load_mask
 from service.office import Folder, series_file
 from service.pipeline import examine
 from service.ranges import count_of
-from service.restore import notes_of
+from service.restore import notes_of, purpose_of
 from service.result_series import make_image
 from service.series import Series
 from service.source import PointNote
+from service.status import Purpose
 from service.store import free_path, write_series_file
 
 
@@ -81,10 +82,13 @@ class Scan:
         Points and vetoes.
     announced : int or None
         Frames that were to come, spare triggers that nobody used left out; None when the service did not know.
+    purpose : str
+        What the series was for.
     """
 
     notes: list[PointNote]
     announced: int | None
+    purpose: Purpose
 
 
 def scan_of(result: Path, series: int) -> Scan:
@@ -100,10 +104,11 @@ def scan_of(result: Path, series: int) -> Scan:
     try:
         with h5py.File(result) as file:
             columns = {name: file[f"entry/frames/{name}"][()] for name in ("frame", "verdict", "point", "x", "y")}
-            announced = json.loads(file["entry/process/summary"][()])["announced"]
+            summary = json.loads(file["entry/process/summary"][()])
+            announced = summary["announced"]
     except (OSError, KeyError, ValueError) as error:
         raise UserError(f"--points {result} must be a result file of the live service: {error}") from None
-    return Scan(notes=notes_of(series, columns), announced=announced)
+    return Scan(notes=notes_of(series, columns), announced=announced, purpose=purpose_of(summary))
 
 
 def reprocess_file(
@@ -150,6 +155,7 @@ def reprocess_file(
         if points is not None:
             scan = scan_of(points, number)
             series.expected = scan.announced
+            series.declare(scan.purpose)
             for note in scan.notes:
                 series.note_point(note)
         for done, (frame, outcome) in enumerate(_examined(source, series, workers), start=1):

@@ -26,6 +26,7 @@ from service.ledger import COLUMNS, PENDING
 from service.ledger_file import NOTE, SUFFIX, LedgerContent, header_of, is_closed, read_ledger
 from service.series import Remark, Series, SettingsVersion
 from service.source import PointNote
+from service.status import PURPOSES, Purpose
 
 _SUMMED = (Category.ACCEPTED, Category.BACKGROUND, PENDING)
 
@@ -58,6 +59,7 @@ class SeriesState:
     accepted: SumSnapshot | None
     background: SumSnapshot | None
     started: str
+    purpose: Purpose = "sample"
     even: SumSnapshot | None = None
     timings: dict[str, Any] = field(default_factory=dict)
     remarks: list[Remark] = field(default_factory=list)
@@ -157,6 +159,7 @@ def _state_of_checkpoint(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[
         columns={name: arrays[f"ledger/{name}"] for name in COLUMNS},
         notes=[PointNote.model_validate({**note, **_places(note)}) for note in facts["notes"]],
         expected=facts["expected"],
+        purpose=purpose_of(facts),
         started=str(facts["started"]),
         accepted=sums["accepted"],
         background=sums["background"],
@@ -177,6 +180,7 @@ def _state_of_ledger(ledger: LedgerContent) -> SeriesState:
         columns={name: np.zeros(0, dtype) for name, dtype in COLUMNS.items()},
         notes=[],
         expected=ledger.expected,
+        purpose=ledger.purpose,
         accepted=None,
         background=None,
         started=str(ledger.facts["started"]),
@@ -224,12 +228,18 @@ def state_of_result(path: Path) -> SeriesState:
         columns=columns,
         notes=notes_of(header.series, columns | points),
         expected=process["summary"]["announced"],
+        purpose=purpose_of(process["summary"]),
         started=str(process["timings"].get("started", "")),
         timings=process["timings"],
         remarks=[Remark(**remark) for remark in process["summary"].get("notes", [])],
         accepted=sums["accepted"],
         background=sums["background"],
     )
+
+
+def purpose_of(facts: Mapping[str, Any]) -> Purpose:
+    """Return what a series was for; files of earlier versions do not say."""
+    return next((name for name in PURPOSES if name == facts.get("purpose")), "sample")
 
 
 def notes_of(series: int, columns: Mapping[str, NDArray[Any]]) -> list[PointNote]:
@@ -298,6 +308,7 @@ def restored(
     series.versions = entries or series.versions
     series.elsewhere = elsewhere
     series.hashes_proven = ledger is not None and ledger.hashes_proven
+    series.purpose = ledger.purpose if ledger is not None else state.purpose
     series.expected = ledger.expected if ledger is not None and ledger.expected is not None else state.expected
     for running, part in ((series.accepted, state.accepted), (series.background, state.background)):
         if running is not None and part is not None and part.frames:

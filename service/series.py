@@ -18,6 +18,7 @@ from service.free_memory import sums_apart
 from service.hold import Hold
 from service.ledger import LOST, PENDING, Ledger
 from service.source import PointNote
+from service.status import Purpose
 
 _SUMMED = (Category.ACCEPTED, Category.BACKGROUND)
 _HALF_ROWS = 999  # rows about the beam centre of the sum of even frames: the widest array that images are made from
@@ -50,12 +51,24 @@ class Scored:
     total: NDArray[np.uint64]
     chi2: NDArray[np.float64]
     dof: NDArray[np.int64]
+    purpose: Purpose = "sample"
 
     def verdicts_under(self, settings: Settings) -> NDArray[np.uint8]:
         """Return what other settings would make of them, shape (n,)."""
         screen = screen_settings(settings)
         reference = reference_total(self.total, self.chi2, self.dof, screen) if self.frame.size else None
-        return judge(self.total, self.chi2, self.dof, reference, screen)
+        return for_purpose(judge(self.total, self.chi2, self.dof, reference, screen), self.purpose)
+
+
+def for_purpose(verdict: NDArray[np.uint8], purpose: Purpose) -> NDArray[np.uint8]:
+    """Return what verdicts become in a series of a purpose.
+
+    Between silicon and sample the rules know background by its total; where nothing else was exposed, the brightest
+    frames are background.
+    """
+    if purpose == "background":
+        return np.where(verdict == Category.ACCEPTED, np.uint8(Category.BACKGROUND), verdict)
+    return np.full_like(verdict, Category.GATED) if purpose == "alignment" else verdict
 
 
 class Journal(Protocol):
@@ -78,6 +91,9 @@ class Journal(Protocol):
 
     def expects(self, frames: int) -> None:
         """Say how many frames are meant to come."""
+
+    def declared(self, purpose: Purpose) -> None:
+        """Say what the series is for."""
 
     def proved(self) -> None:
         """Say that the sender's hashes are digests."""
@@ -159,6 +175,7 @@ class Series:
         self.versions = [SettingsVersion(version=1, settings=settings, from_frame=0)]
         self.ledger = Ledger(header.images)
         self.expected: int | None = None
+        self.purpose: Purpose = "sample"
         self.remarks: list[Remark] = []
         self.unresolved: set[int] = set()
         self.to_fetch: dict[int, Category] = {}
@@ -274,7 +291,7 @@ class Series:
         """Enter a scored frame, judge it if that is possible yet, and sum it. Return its row."""
         row = self.ledger.enter(frame.frame, None, score, self.version)
         note = self.ledger.notes.get(frame.frame)
-        if note is not None and note.void:
+        if (note is not None and note.void) or self.purpose == "alignment":
             self._move(row, Category.GATED, contribution)
         elif self.settled:
             self._move(row, self._verdicts(np.array([row]))[0], contribution)
@@ -302,6 +319,17 @@ class Series:
         self.expected = frames
         if self.journal is not None:
             self.journal.expects(frames)
+
+    def declare(self, purpose: Purpose) -> None:
+        """Take from the client what this series is for; frames that have come are judged again."""
+        self.purpose = purpose
+        if self.journal is not None:
+            self.journal.declared(purpose)
+        if purpose == "alignment":
+            for row in self.ledger.scored_rows().tolist():
+                self._want(row, Category.GATED)
+        else:
+            self.judge_again()
 
     def book_recovered(self, frame: EncodedFrame, contribution: Contribution, score: FrameScore) -> int:
         """Enter a frame that came from a file after all. Return its row."""
@@ -375,6 +403,8 @@ class Series:
     def _judgeable(self) -> NDArray[np.int64]:
         """Rows with a score that no veto covers."""
         rows = self.ledger.scored_rows()
+        if self.purpose == "alignment":
+            return rows[:0]
         void = {number for number, note in self.ledger.notes.items() if note.void}
         if not void:
             return rows
@@ -385,12 +415,13 @@ class Series:
         return total, chi2, dof
 
     def _verdicts(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        return judge(*self._scores(rows), self.reference, self._screen)
+        return for_purpose(judge(*self._scores(rows), self.reference, self._screen), self.purpose)
 
     def scored(self) -> Scored:
         """Return a copy of all that verdicts follow from, to be looked at without the lock."""
         rows = self._judgeable()
-        return Scored(**{name: self.ledger.column(name)[rows] for name in ("frame", "verdict", "total", "chi2", "dof")})
+        columns = {name: self.ledger.column(name)[rows] for name in ("frame", "verdict", "total", "chi2", "dof")}
+        return Scored(**columns, purpose=self.purpose)
 
     def _is_marginal(self, row: int) -> bool:
         """Whether a shift of the reference by a third, or of chi^2 by a fifth, could flip the verdict."""

@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import inspect
 import logging
 import os
 import sys
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from service.ca_repeater import DEFAULT_PORT, LOOPBACK, Repeater
 from service.errors import NotReachedError
+from service.kept_metadata import KeptMetadata
 from service.processes import Running
 
 if TYPE_CHECKING:
@@ -73,38 +75,40 @@ def point_at(sim: Running, live: Running) -> None:
 
 
 def build_session(
-    names: Mapping[str, str],
+    names: Mapping[str, Any],
     *,
     metadata: Any = None,
     connect_timeout_s: float = 15.0,
-    data_source: Literal["none", "filewriter"] = "none",
-    header_detail: Literal["all", "basic", "none"] = "all",
-    generation: Literal["eiger1", "eiger2"] = "eiger1",
+    data_source: Literal["none", "filewriter"] | None = None,
+    header_detail: Literal["all", "basic", "none"] | None = None,
     context_managers: list[Any] | None = None,
     log: Path | None = None,
+    suspend: bool = False,
 ) -> dict[str, Any]:
     """Make a RunEngine and the devices, connect, and arrange that leaving the session leaves the detector disarmed.
 
     Parameters
     ----------
-    names : mapping of str to str
-        PV names by the keys of the configuration's ``[beamline]``.
+    names : mapping
+        PV names, and whatever else the configuration's ``[beamline]`` says, by its keys.
     metadata : mutable mapping, optional
         The RunEngine's; one that is kept between sessions continues its scan numbers.
     connect_timeout_s : float
         For all PVs together.
-    data_source, header_detail, generation
-        Of the detector.
+    data_source, header_detail
+        Of the detector, before what `names` says.
     context_managers : list, optional
         Instead of bluesky's handling of Ctrl-C, for programs without a prompt.
     log : Path, optional
         Where the logs of bluesky and ophyd go; an abort alone fills a screen with its traceback.
+    suspend : bool
+        Suspend runs while the ring has no beam (`plans.beam_loss`).
 
     Returns
     -------
     dict
         ``RE``, the devices by their names (``stage``, ``eig1m``, ``shutter``, ``attenuator``, ``beam_stop``, ``ring``,
-        ``live``), ``beamline``, ``ensemble_scan``, and bluesky's ``bps`` and ``bp``.
+        ``live``), ``beamline``, the plans of `service.scan_plans`, and bluesky's ``bps`` and ``bp``.
 
     Raises
     ------
@@ -118,25 +122,37 @@ def build_session(
     from devices.beamline import build_beamline
     from devices.errors import NotConnectedError
     from plans.baseline import baseline
-    from plans.ensemble_scan import ensemble_scan
+    from plans.beam_loss import SuspendWithoutBeam
+    from service.scan_plans import scan_plans
 
     send_logs_to(log)
-    beamline = build_beamline(names, data_source=data_source, header_detail=header_detail, generation=generation)
+    beamline = build_beamline(names, data_source=data_source, header_detail=header_detail)
     try:
         beamline.connect(connect_timeout_s)
     except NotConnectedError as error:
         raise NotReachedError(str(error)) from None
-    engine = RunEngine(metadata if metadata is not None else {}, context_managers=context_managers)
-    engine.preprocessors.append(baseline([beamline.ring, beamline.attenuator, beamline.beam_stop]))
+    engine = RunEngine(
+        metadata if metadata is not None else {}, context_managers=context_managers, scan_id_source=next_scan_id
+    )
+    # The last two say which series of the detector a run made, and in which file its result is.
+    around = [beamline.ring, beamline.attenuator, beamline.beam_stop, beamline.detector.series, beamline.live.result]
+    engine.preprocessors.append(baseline(around))
+    if suspend:
+        engine.install_suspender(SuspendWithoutBeam(beamline.ring))
     atexit.register(leave_safely, beamline, engine)
     return {
         "RE": engine,
         "beamline": beamline,
-        "ensemble_scan": ensemble_scan,
+        **scan_plans(),
         "bps": bps,
         "bp": bp,
         **beamline.namespace(),
     }
+
+
+def is_plan(thing: object) -> bool:
+    """Whether something of a session is one of our plans."""
+    return inspect.isgeneratorfunction(thing) and thing.__module__.startswith("plans.")
 
 
 def leave_safely(beamline: "Beamline", engine: Any) -> None:
@@ -146,18 +162,11 @@ def leave_safely(beamline: "Beamline", engine: Any) -> None:
         engine.halt()
 
 
-def keep_metadata(folder: Path) -> Any:
-    """Metadata of the RunEngine that the next session continues (scan numbers among them).
-
-    Parameters
-    ----------
-    folder : Path
-        Where it is kept, as a small database.
-    """
-    from historydict import HistoryDict  # type: ignore[import-untyped]
-
-    folder.mkdir(parents=True, exist_ok=True)
-    return HistoryDict(str(folder / "metadata.sqlite"))
+def next_scan_id(metadata: Any) -> int:
+    """Return the number of the next scan."""
+    if isinstance(metadata, KeptMetadata):
+        return metadata.next_scan_id()
+    return int(metadata.get("scan_id", 0)) + 1
 
 
 def send_logs_to(path: Path | None) -> None:
@@ -191,8 +200,8 @@ def quiet_table() -> Any:
     return table
 
 
-def beamline_names(settings: "Settings", **changes: str) -> dict[str, str]:
-    """PV names from the configuration.
+def beamline_names(settings: "Settings", **changes: str) -> dict[str, Any]:
+    """PV names from the configuration, and what else it says of the hardware.
 
     Parameters
     ----------
@@ -200,7 +209,7 @@ def beamline_names(settings: "Settings", **changes: str) -> dict[str, str]:
     **changes : str
         `detector` as a TPS name (``eig16m``) chooses that detector's records; anything else replaces a name.
     """
-    names: dict[str, str] = settings.beamline.model_dump()
+    names: dict[str, Any] = settings.beamline.model_dump()
     model = changes.pop("detector", None)
     if model is not None:
         names["detector"] = f"25A:{model.upper()}:cam1:"

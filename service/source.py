@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.page_source import PageSource
-from service.status import Status, WhatIf
+from service.status import Purpose, Status, WhatIf
 
 PreviewName = Literal["sum", "last", "background", "reconstruction"]
 
@@ -72,6 +72,15 @@ class LiveSource(Protocol):
 
     def expect(self, frames: int) -> None:
         """Say how many frames the client intends to take in this series."""
+
+    def declare(self, purpose: Purpose) -> None:
+        """Say what the open series is for.
+
+        Raises
+        ------
+        ValueError
+            When no series is open.
+        """
 
     def pause(self, paused: bool) -> None:
         """Suspend the idle timeout while the plan is paused."""

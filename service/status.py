@@ -5,6 +5,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 State = Literal["idle", "armed", "receiving", "complete", "incomplete", "failed"]
+Purpose = Literal["sample", "background", "alignment"]
+"""What a series is for: its frames are screened; or summed as background where they hit neither silicon nor an edge; or
+not summed at all."""
+PURPOSES: tuple[Purpose, ...] = ("sample", "background", "alignment")
 
 
 class Counts(BaseModel):
@@ -43,6 +47,15 @@ class LastFrame(BaseModel):
     chi2: float | None
     dof: int
     verdict: str
+
+
+class DirectBeam(BaseModel):
+    """The brightest spot of the newest frame of an alignment."""
+
+    row: float
+    col: float
+    peak: int = Field(description="counts of its brightest pixel")
+    photons: int
 
 
 class ReconstructionStatus(BaseModel):
@@ -103,6 +116,8 @@ class Status(BaseModel):
     result: str | None = None
     errors: list[NamedError] = []
     last: LastFrame | None = None
+    purpose: Purpose = "sample"
+    direct_beam: DirectBeam | None = None
     reconstruction: ReconstructionStatus = ReconstructionStatus()
     forecast: Forecast = Forecast()
     paused: bool = False

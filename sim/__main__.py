@@ -37,6 +37,14 @@ def parse(arguments: list[str] | None = None) -> SimSettings:
     add("--stream-port", type=int, default=0, metavar="PORT", help="0 = free port")
     add("--ca-port", type=int, default=0, metavar="PORT", help="0 = free port")
     add("--prefix", default="25A:", help="start of the PV names (default 25A:)")
+    add(
+        "--first-injection",
+        dest="first_injection_s",
+        type=float,
+        default=240.0,
+        metavar="S",
+        help="start of the first top-up injection, simulated s (default 240; 1e9: none)",
+    )
     add("--countdown", choices=("jump", "hold"), default="jump", help="countdown during an injection")
     add("--packing", type=float, default=0.0, help="part of space that the particles fill, 0 to 0.6 (default 0)")
     add("--spread-nm", type=float, default=0.0, help="standard deviation of the particles' diameters (default 0)")

@@ -3,6 +3,7 @@
 # caproto wants a putter to bear the name of its PV:
 # mypy: disable-error-code="no-redef"
 
+from caproto import ChannelType
 from caproto.server import PVGroup, pvproperty
 
 from sim.beamline import Beamline
@@ -13,20 +14,24 @@ class ControlsIOC(PVGroup):
 
     PVs
     ---
-    SIM:BeamDump (bo: Stored, Dumped), SIM:StageFault (bo: Well, Fault), SIM:Time (ai, simulated s), SIM:Speed (ai)
+    SIM:BeamDump (bo: Stored, Dumped), SIM:StageFault (bo: Well, Fault), SIM:Upset (stringout: see `sim.upsets`),
+    SIM:Exposing (longin: frame number, -1 at rest), SIM:Time (ai, simulated s), SIM:Speed (ai)
     """
 
     dump = pvproperty(name="SIM:BeamDump", value="Stored", dtype=bool, record="bo", enum_strings=["Stored", "Dumped"])
     stage_fault = pvproperty(
         name="SIM:StageFault", value="Well", dtype=bool, record="bo", enum_strings=["Well", "Fault"]
     )
+    upset = pvproperty(name="SIM:Upset", value="", dtype=ChannelType.STRING, record="stringout")
+    exposing = pvproperty(name="SIM:Exposing", value=-1, record="longin", read_only=True)
     time = pvproperty(name="SIM:Time", value=0.0, record="ai", precision=3, units="s", read_only=True)
     speed = pvproperty(name="SIM:Speed", value=1.0, record="ai", precision=3, read_only=True)
 
-    def __init__(self, prefix: str, *, beamline: Beamline, refresh) -> None:
+    def __init__(self, prefix: str, *, beamline: Beamline, refresh, ask) -> None:
         super().__init__(prefix)
         self._beamline = beamline
         self._refresh = refresh
+        self._ask = ask
 
     @dump.putter
     async def dump(self, instance, value):
@@ -46,6 +51,12 @@ class ControlsIOC(PVGroup):
         else:
             self._beamline.stage.recover()
         await self._refresh()
+        return value
+
+    @upset.putter
+    async def upset(self, instance, value):
+        """Have something befall the next exposures."""
+        self._ask(str(value))
         return value
 
     @time.getter

@@ -87,6 +87,14 @@ class EigerIOC:
         if self._running is not None:
             await asyncio.wait([self._running], timeout=5.0)
 
+    def somebody_triggers(self) -> None:
+        """Have another client write Trigger."""
+        self._trigger.set()
+
+    async def somebody_stops(self) -> None:
+        """Have another client write Acquire=0."""
+        await self._stop()
+
     # What clients write
 
     async def _acquire_written(self, state: str) -> Any:

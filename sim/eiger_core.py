@@ -97,6 +97,10 @@ class EigerCore:
         self.state: State = "idle"
         self.series = 0
         self.error = ""
+        self.on_exposing: Callable[[int, float, float], None] = lambda _frame, _start, _stop: None
+        """Called with number, start and stop (simulated s) of each frame when its exposure begins."""
+        self.on_rest: Callable[[], None] = lambda: None
+        """Called when an exposure is over or was aborted."""
         self.on_exposed: Callable[[int], None] = lambda _frame: None
         """Called with the number of each frame when its exposure is over."""
         self.on_readable: Callable[[int], None] = lambda _count: None
@@ -161,7 +165,10 @@ class EigerCore:
             start = begin + i * request.frame_time
             while len(self._pending) >= IN_FLIGHT:
                 await asyncio.wait(self._pending, return_when=asyncio.FIRST_COMPLETED)
-            if not await self.pause_until(start + request.count_time):
+            self.on_exposing(self._frame, start, start + request.count_time)
+            whole = await self.pause_until(start + request.count_time)
+            self.on_rest()
+            if not whole:
                 return
             self._take(request, max(start, 0.0))
         if self.state == "acquire":
@@ -259,7 +266,7 @@ class EigerCore:
         since = round((start - self._zero) * 1e9)
         length = round(request.count_time * 1e9)
         future = asyncio.get_running_loop().run_in_executor(
-            self._worker, self._make, request, exposure, (since, since + length, length)
+            self._worker, self._make, request, exposure, (since, since + length, length), start
         )
         self._pending.add(future)
         future.add_done_callback(self._made)
@@ -285,7 +292,7 @@ class EigerCore:
 
     # In the worker thread:
 
-    def _make(self, request: Arm, exposure: Exposure, times_ns: tuple[int, int, int]) -> int:
+    def _make(self, request: Arm, exposure: Exposure, times_ns: tuple[int, int, int], start_s: float) -> int:
         if self._dropping:
             return 0
         frame = self.source.draw(exposure)
@@ -296,7 +303,7 @@ class EigerCore:
             sent = self._send(message)
         readable = self._store(exposure.frame, image)
         if self._truth is not None:
-            self._truth.add(exposure, frame, sent)
+            self._truth.add(exposure, frame, sent, start_s)
         return readable
 
     def _store(self, frame: int, image: EncodedImage) -> int:

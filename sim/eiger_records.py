@@ -70,7 +70,8 @@ def group_class(records: list[Record]) -> type[PVGroup]:
     namespace: dict[str, Any] = {}
     for record in records:
         if record.rbv in "YN":
-            namespace[record.name] = _property(record, record.name, _OUTPUT[record.kind], readonly=record.readonly)
+            record_type = (_INPUT if record.readonly else _OUTPUT)[record.kind]
+            namespace[record.name] = _property(record, record.name, record_type, readonly=record.readonly)
         if record.rbv in "YR":
             namespace[f"{record.name}_RBV"] = _property(
                 record, f"{record.name}_RBV", _INPUT[record.kind], readonly=True

@@ -112,12 +112,6 @@ class StreamSender:
         try:
             while (message := self._next()) is not None:
                 self._send(message)
-                with self._changed:
-                    # an abort may have thrown it out meanwhile
-                    if self._messages and self._messages[0] is message:
-                        self._messages.popleft()
-                        self._held -= message.size if message.kind == "image" else 0
-                    self._changed.notify_all()
         finally:
             self._context.destroy(linger=200)
 
@@ -131,10 +125,23 @@ class StreamSender:
             self._pause(self._wall(message.wait_s))
         while not self._closing:
             if self._socket.poll(_POLL_MS, zmq.POLLOUT):
+                self._hand_over(message)
+                return
+            if not self._is_next(message):
+                return
+
+    def _is_next(self, message: WireMessage) -> bool:
+        """Whether an abort has not thrown it out meanwhile."""
+        return bool(self._messages) and self._messages[0] is message
+
+    def _hand_over(self, message: WireMessage) -> None:
+        """Send and forget in one: what an abort finds in the buffer was never sent."""
+        with self._changed:
+            if self._is_next(message):
                 self._socket.send_multipart(message.parts, copy=message.size < 1 << 16)
-                return
-            if self._messages and self._messages[0] is not message:
-                return
+                self._messages.popleft()
+                self._held -= message.size if message.kind == "image" else 0
+            self._changed.notify_all()
 
     def _pause(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds

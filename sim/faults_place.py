@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sim.fault_kinds import Act, Kind, leave_alone, natural, positive, seconds_at_frame
+from sim.fault_kinds import Act, Kind, Pick, leave_alone, natural, pick, positive, seconds_at_frame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +24,8 @@ class PlaceFaults:
         How much later every put completes, simulated s.
     ioc_death, beam_dump, motor_stall
         For how long (simulated s), and at which frame number it begins.
+    upsets
+        Which exposures something befalls, see `sim.upsets`.
     """
 
     files_full: int | None = None
@@ -32,6 +34,7 @@ class PlaceFaults:
     ioc_death: tuple[float, int] | None = None
     beam_dump: tuple[float, int] | None = None
     motor_stall: tuple[float, int] | None = None
+    upsets: Pick | None = None
 
 
 def _time_at_frame(argument: str) -> tuple[float, int]:
@@ -46,6 +49,7 @@ _READ: dict[str, Callable[[str], Any]] = {
     "ioc-death": _time_at_frame,
     "beam-dump": _time_at_frame,
     "motor-stall": _time_at_frame,
+    "upsets": lambda argument: pick(argument, 0),
 }
 _FIELD = {"files-late": "files_late_s", "ioc-slow": "ioc_slow_s"}
 
@@ -67,6 +71,7 @@ PLACE: dict[str, Kind] = {
         ("ioc-death", "5@5", "the IOCs are away for a while; ARG is simulated seconds @ frame number."),
         ("beam-dump", "60@5", "the stored beam is lost, later refilled; ARG is simulated seconds @ frame number."),
         ("motor-stall", "60@5", "the stage loses its servo for a while; ARG is simulated seconds @ frame number."),
+        ("upsets", "0.1", "beam, shutter or ring PVs fail in the middle of some exposures; ARG is frames."),
     )
 }
 

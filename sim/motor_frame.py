@@ -173,7 +173,7 @@ class MotorFrame(PVGroup):
     async def _post_status(self) -> None:
         """Limit switches, MSTA and the record's alarm."""
         now = self._clock.time()
-        plus, minus = self._axis.at_limits(now)
+        plus, minus = self._limits()
         high, low = (plus, minus) if self._sign > 0 else (minus, plus)
         moving = bool(self._get("MOVN"))
         msta = MSTA_POSITION | MSTA_ENCODER | (MSTA_MOVING if moving else MSTA_DONE)
@@ -183,6 +183,10 @@ class MotorFrame(PVGroup):
         status, severity = self._alarm(high, low)
         if (self.motor.alarm.status, self.motor.alarm.severity) != (status, severity):
             await self.motor.alarm.write(status=status, severity=severity)
+
+    def _limits(self) -> tuple[bool, bool]:
+        """The plus and the minus limit switch."""
+        return self._axis.at_limits(self._clock.time())
 
     def _alarm(self, high: bool, low: bool) -> tuple[AlarmStatus, AlarmSeverity]:
         at_limit = AlarmSeverity(self._menu("HLSV"))

@@ -11,8 +11,10 @@ POLL_S = 0.02
 POLL_WALL_S = 0.01
 """No more than 100 readbacks per wall second, whatever the speed."""
 
-STOP, PAUSE = 0, 1
-MIP_MOVE = 0x20
+STOP, PAUSE, MOVE = 0, 1, 2
+ARITHMETIC, GEOMETRIC, IN_POSITION = 1, 2, 3
+"""States of RMOD; the one before them goes the whole remaining way."""
+MIP_MOVE, MIP_RETRY = 0x20, 0x40
 
 
 class MotorRecord(MotorFrame):
@@ -21,8 +23,8 @@ class MotorRecord(MotorFrame):
     PVs
     ---
     VAL, RBV, DVAL, DRBV, RVAL, RRBV, OFF, DIR, FOFF, SET, HLM, LLM, DHLM, DLLM, LVIO, HLS, LLS, HLSV, DMOV, MOVN, MIP,
-    MSTA, TDIR, STOP, SPMG, SYNC, VELO, VMAX, ACCL, HOMF, HOMR, ATHM, RLV, TWF, TWR, TWV, RDBD, RTRY, MISS, DIFF, DLY,
-    EGU, PREC, DESC (motor)
+    MSTA, TDIR, STOP, SPMG, SYNC, VELO, VMAX, ACCL, HOMF, HOMR, ATHM, RLV, TWF, TWR, TWV, RDBD, RTRY, RMOD, RCNT, MISS,
+    DIFF, DLY, EGU, PREC, DESC (motor)
 
     Jogging and backlash are not simulated: a flexure stage under servo has no use for them.
     """
@@ -95,7 +97,7 @@ class MotorRecord(MotorFrame):
             await self.motor.write(self.motor.value, verify_value=False)
             await self._post(LVIO=1)
             return
-        await self._post(LVIO=0, DVAL=dial, VAL=self._user_of(dial), RVAL=round(dial / RESOLUTION_UM))
+        await self._post(LVIO=0, DVAL=dial, VAL=self._user_of(dial), RVAL=round(dial / RESOLUTION_UM), RCNT=0)
         self._idle.clear()
         if self._mode in (STOP, PAUSE):
             self._held = True
@@ -108,17 +110,22 @@ class MotorRecord(MotorFrame):
         """Send the axis to DVAL and let DMOV fall; a move under way is redirected."""
         self._held = False
         self._to_readback = False
-        self._moves += 1
-        target = self._get("DVAL") + self._dial_zero_um
-        forward = target >= self._axis.at(self._clock.time())
-        self._axis.move(target, self._get("VELO"))
-        await self._post(TDIR=int(forward == (self._sign > 0)), HLS=0, LLS=0, MISS=0, MIP=MIP_MOVE, DMOV=0, MOVN=1)
-        await self._post_status()
+        await self._post(MISS=0)
+        await self._drive(self._get("DVAL"), MIP_MOVE)
         if self._follower is None or self._follower.done():
             self._follower = asyncio.create_task(self._follow())
 
+    async def _drive(self, dial: float, mip: int) -> None:
+        """Send the axis to a dial position."""
+        self._moves += 1
+        target = dial + self._dial_zero_um
+        forward = target >= self._axis.at(self._clock.time())
+        self._axis.move(target, self._get("VELO"))
+        await self._post(TDIR=int(forward == (self._sign > 0)), HLS=0, LLS=0, MIP=mip, DMOV=0, MOVN=1)
+        await self._post_status()
+
     async def _follow(self) -> None:
-        """Post readbacks until the axis rests, then DMOV."""
+        """Post readbacks until the axis rests where it shall or may not try again, then DMOV."""
         period = max(POLL_S, POLL_WALL_S * self._clock.speed)
         while True:
             while (left := self._axis.rest_from - self._clock.time()) > 0.0:
@@ -126,9 +133,32 @@ class MotorRecord(MotorFrame):
                 await self._post_readback()
             move = self._moves
             await self._clock.sleep(self._get("DLY"))
-            if move == self._moves:
+            if move == self._moves and not await self._retry():
                 break
         await self._finish()
+
+    async def _retry(self) -> bool:
+        """Try again when the axis came to rest too far from its target; False when it did not, or may not."""
+        await self._post_readback()
+        await self._post(MOVN=0)
+        allowed = int(self._get("RTRY"))
+        if self._to_readback or self._held or not allowed or not self._missed() or any(self._limits()):
+            return False
+        tries = int(self._get("RCNT")) + 1
+        await self._post(RCNT=tries)
+        if tries > allowed:
+            return False
+        mode = self._menu("RMOD")
+        if mode == IN_POSITION:  # commands nothing: waits another DLY for the servo
+            await self._post(MIP=MIP_RETRY)
+            await self._clock.sleep(max(POLL_S, self._get("DLY")))
+            return True
+        part = {ARITHMETIC: (allowed - tries + 1) / allowed, GEOMETRIC: 0.5 ** (tries - 1)}.get(mode, 1.0)
+        await self._drive(self._get("DRBV") + part * self._get("DIFF"), MIP_RETRY)
+        return True
+
+    def _missed(self) -> bool:
+        return abs(self._get("DIFF")) > self._get("RDBD")
 
     async def _finish(self) -> None:
         """Everything a client may look at when DMOV rises is posted before it."""
@@ -142,8 +172,12 @@ class MotorRecord(MotorFrame):
         if self._held:
             await self._post_status()
             return
-        await self._post(MIP=0, MISS=int(abs(self._get("DIFF")) > self._get("RDBD")))
+        # Without retries there are none to use up.
+        await self._post(MIP=0, MISS=int(self._get("RTRY") > 0 and self._missed()))
         await self._post_status()
+        if self._mode == MOVE and not self._missed():  # sits still until the person says Move again
+            self._mode = PAUSE
+            await self._post(SPMG="Pause", LSPG="Pause")
         await self._post(DMOV=1)
         self._idle.set()
 

@@ -22,27 +22,38 @@ makes them come. Read when caproto is imported."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """Own ports on loopback.
+    """Own ports on loopback, held from the moment they were found.
 
     Attributes
     ----------
-    server
-        TCP and UDP port of the Channel Access server.
+    tcp, udp
+        A listening and a bound socket with the number of the Channel Access server.
     repeater
         Bound UDP socket in the place of a CA repeater; `sim.repeater` answers on it.
     """
 
-    server: int
+    tcp: socket.socket
+    udp: socket.socket
     repeater: socket.socket
+
+    @property
+    def server(self) -> int:
+        """TCP and UDP port of the Channel Access server."""
+        return int(self.tcp.getsockname()[1])
 
     @property
     def repeater_port(self) -> int:
         """UDP port of beacons."""
         return int(self.repeater.getsockname()[1])
 
+    def close(self) -> None:
+        """Let go of them."""
+        for held in (self.tcp, self.udp, self.repeater):
+            held.close()
+
 
 def claim(server: int = 0) -> Ports:
-    """Find free ports on loopback.
+    """Find free ports on loopback and hold them.
 
     Parameters
     ----------
@@ -54,31 +65,36 @@ def claim(server: int = 0) -> Ports:
     OSError
         If the wanted port is taken.
     """
+    tcp, udp = _hold(server)
     repeater = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     repeater.setblocking(False)
     repeater.bind((LOOPBACK, 0))
-    return Ports(server=_free(server), repeater=repeater)
+    return Ports(tcp=tcp, udp=udp, repeater=repeater)
 
 
-def _free(wanted: int) -> int:
-    """A port that neither TCP nor UDP uses on loopback."""
+def _hold(wanted: int) -> tuple[socket.socket, socket.socket]:
+    """A TCP and a UDP socket of one port number that nobody else on loopback can take any more."""
     for _ in range(100):
-        with (
-            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
-        ):
-            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                tcp.bind((LOOPBACK, wanted))
-                udp.bind((LOOPBACK, tcp.getsockname()[1]))
-            except OSError as error:
-                if wanted:
-                    raise OSError(
-                        f"port {wanted} on {LOOPBACK} must be free for the simulated Channel Access server, got: "
-                        f"{error.strerror}; choose another --ca-port, or 0 for a free one"
-                    ) from error
-                continue
-            return int(tcp.getsockname()[1])
+        tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        # Connections of a simulation that was killed may linger on its port.
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tcp.bind((LOOPBACK, wanted))
+            udp.bind((LOOPBACK, tcp.getsockname()[1]))
+            tcp.listen(128)  # a port that is only bound can still be bound by another that reuses addresses
+        except OSError as error:
+            tcp.close()
+            udp.close()
+            if wanted:
+                raise OSError(
+                    f"port {wanted} on {LOOPBACK} must be free for the simulated Channel Access server, got: "
+                    f"{error.strerror}; choose another --ca-port, or 0 for a free one"
+                ) from error
+            continue
+        for held in (tcp, udp):
+            held.setblocking(False)
+        return tcp, udp
     raise OSError(f"a free port on {LOOPBACK} must exist for the simulated Channel Access server, found none")
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from caproto.asyncio.server import Context
+from caproto.asyncio.utils import _DatagramProtocol, _UdpTransportWrapper
 from caproto.server import PVGroup
 
 from sim.attenuator import AttenuatorIOC
@@ -25,18 +26,43 @@ from sim.shutter import ShutterIOC
 from sim.stage import StageIOC
 from sim.storage_ring import StorageRingIOC
 from sim.troubles import Troubles
+from sim.upsets import Upsets
 
 logger = logging.getLogger(__name__)
 
 
 class PromptContext(Context):
-    """A caproto server that sends each monitor at once.
+    """A caproto server on ports that are held already, which sends each monitor at once.
 
     asyncio would set TCP_NODELAY, but not on sockets made with protocol number 0, as caproto's are; then every second
     monitor waits 40 ms for a delayed acknowledgement.
+
+    Parameters
+    ----------
+    pvdb
+        PVs by name.
+    ports
+        Whose TCP and UDP sockets it takes.
     """
 
     away = False
+
+    def __init__(self, pvdb: dict[str, Any], ports: Ports) -> None:
+        super().__init__(pvdb, [LOOPBACK])
+        self._held = ports
+
+    async def _bind_tcp_sockets_with_consistent_port_number(self, make_socket):
+        """Where the library would look for a free port, and take another one if ours had been taken meanwhile."""
+        return self._held.server, {LOOPBACK: self._held.tcp}
+
+    async def _create_broadcaster_transport(self, interface):
+        old = self.udp_socks.pop(interface, None)
+        if old is not None:
+            old.close()
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: _DatagramProtocol(self, interface, self.broadcaster_datagram_queue), sock=self._held.udp.dup()
+        )
+        self.udp_socks[interface] = _UdpTransportWrapper(transport)
 
     def hang_up(self, away: bool) -> None:
         """Cut off all clients and take no more, as a dead IOC does, or take them again."""
@@ -77,10 +103,13 @@ class Server:
         self.shutter = ShutterIOC(prefix, shutter=beamline.shutter, clock=clock)
         self.attenuator = AttenuatorIOC(prefix, attenuator=beamline.attenuator, clock=clock)
         self.beam_stop = BeamStopIOC(prefix, beam_stop=beamline.beam_stop, clock=clock)
-        self.controls = ControlsIOC(prefix, beamline=beamline, refresh=self.refresh)
         self.detector = build_detector(beamline)
+        self.upsets = Upsets(beamline, self.ring.refresh, self.shutter.refresh, self.detector)
+        self.controls = ControlsIOC(prefix, beamline=beamline, refresh=self.refresh, ask=self.upsets.ask)
         self.troubles = Troubles(self.detector.core.place, beamline, self.refresh)
-        self.detector.core.on_exposed = self.troubles.exposed
+        core = self.detector.core
+        core.on_exposing, core.on_rest, core.on_exposed = self._exposing, self._rest, self.troubles.exposed
+        self._posts: set[asyncio.Task[None]] = set()
         self.troubles.slow_down(self.pvdb)
 
     @property
@@ -89,6 +118,18 @@ class Server:
         groups: list[PVGroup] = [self.stage, self.ring, self.shutter, self.attenuator, self.beam_stop, self.controls]
         pvdb = {name: channel for group in groups for name, channel in group.pvdb.items()}
         return pvdb | self.detector.pvdb
+
+    def _exposing(self, frame: int, start: float, stop: float) -> None:
+        self.upsets.exposing(frame, start, stop)
+        self._say_exposing(frame)
+
+    def _rest(self) -> None:
+        self._say_exposing(-1)
+
+    def _say_exposing(self, frame: int) -> None:
+        task = asyncio.create_task(self.controls.exposing.write(frame))
+        self._posts.add(task)
+        task.add_done_callback(self._posts.discard)
 
     async def refresh(self) -> None:
         """Post what changed without a put."""
@@ -140,11 +181,11 @@ async def serve(settings: SimSettings, ports: Ports, ready: Callable[[dict[str, 
     if settings.with_parent:
         loop.add_reader(sys.stdin.fileno(), _end_with_input, stop)
     server = Server(Beamline(settings))
-    context = PromptContext(server.pvdb, [LOOPBACK])
-    server.troubles.hang_up = context.hang_up
+    context = PromptContext(server.pvdb, ports)
+    server.troubles.hang_up = server.upsets.hang_up = context.hang_up
     repeater, _ = await loop.create_datagram_endpoint(Repeater, sock=ports.repeater)
     try:
-        running = asyncio.create_task(context.run(startup_hook=_announcer(context, server, ports, ready)))
+        running = asyncio.create_task(context.run(startup_hook=_announcer(server, ports, ready)))
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
@@ -163,15 +204,10 @@ def _end_with_input(stop: asyncio.Event) -> None:
         stop.set()
 
 
-def _announcer(context: Context, server: Server, ports: Ports, ready: Callable[[dict[str, Any]], None]):
+def _announcer(server: Server, ports: Ports, ready: Callable[[dict[str, Any]], None]):
     """Startup hook that says ready once the server accepts connections on its own port."""
 
     async def announce(_async_lib) -> None:
-        if context.port != ports.server:
-            raise OSError(
-                f"port {ports.server} on {LOOPBACK} must be free for the simulated Channel Access server, got taken; "
-                "start again"
-            )
         _, writer = await asyncio.open_connection(LOOPBACK, ports.server)
         writer.close()
         await writer.wait_closed()

@@ -30,13 +30,23 @@ class Shutter:
         self._wanted = False
         self._there = float("-inf")
 
-    def command(self, *, to_open: bool) -> float:
-        """Start to open or close; returns the simulated time at which the blades rest."""
-        now = self._clock.time()
+    def command(self, *, to_open: bool, at: float | None = None) -> float:
+        """Start to open or close, now or at `at`, and not before they rest; returns when they will (simulated s)."""
+        moment = self._clock.time() if at is None else max(at, self._there)
         if to_open != self._wanted:
             self._wanted = to_open
-            self._there = now + TRAVEL_S
-            self.open.set(self._there if to_open else now, to_open)
+            self._there = moment + TRAVEL_S
+            self.open.set(self._there if to_open else moment, to_open)
+        return self._there
+
+    def reopen(self, closed_at: float, at: float) -> None:
+        """Open at `at` after a closing at `closed_at`, unless somebody has commanded the blades in between."""
+        if not self._wanted and self._there == closed_at + TRAVEL_S:
+            self.command(to_open=True, at=at)
+
+    @property
+    def rest_from(self) -> float:
+        """Simulated time from which the blades rest."""
         return self._there
 
     def state(self, when: float) -> ShutterState:
@@ -71,8 +81,8 @@ class ShutterIOC(PVGroup):
         await self.refresh()
         return value
 
-    async def refresh(self) -> None:
-        """Post the state of the blades if it is news."""
-        state = self._shutter.state(self._clock.time())
+    async def refresh(self, at: float | None = None) -> None:
+        """Post the state of the blades, of this moment or of the simulated time `at`, if it is news."""
+        state = self._shutter.state(self._clock.time() if at is None else at)
         if state != self.status.value:
             await self.status.write(state)

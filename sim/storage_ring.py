@@ -4,7 +4,10 @@
 # mypy: disable-error-code="no-redef"
 
 import math
+from collections.abc import Callable
+from typing import Any
 
+from caproto import AlarmSeverity, AlarmStatus
 from caproto.server import PVGroup, pvproperty
 
 from sim.clock import SimClock
@@ -15,6 +18,7 @@ CURRENT_MA = 500.0
 LIFETIME_S = 10.0 * 3600.0
 MONITOR_WALL_S = 0.0025
 """Shortest time between two monitors, wall s."""
+WELL, NAN, INVALID = range(3)
 NO_TOP_UP = -1.0
 """Countdown while nothing will be injected (no stored beam)."""
 
@@ -24,35 +28,46 @@ class StorageRing:
 
     Injections start at ``first_injection_s + k ring_period_s`` and last ``injection_s``, all in simulated seconds. The
     current only shows the state of the machine: the beamline normalises by it, so the slow decay does not change the
-    dose of a frame; an injection disturbs the beam, a dump ends it.
+    dose of a frame; an injection disturbs the beam, a dump ends it. An injection out of turn begins the schedule anew.
     """
 
     def __init__(self, clock: SimClock, settings: SimSettings) -> None:
         self._clock = clock
         self._settings = settings
         self.stored: Trace[bool] = Trace(True)
+        self.readings: Trace[int] = Trace(WELL)
+        self._first: Trace[float] = Trace(settings.first_injection_s)
 
-    def dump(self) -> None:
-        """Lose the beam now."""
-        self.stored.set(self._clock.time(), False)
+    def dump(self, at: float | None = None) -> None:
+        """Lose the beam now, or from the simulated time `at` on."""
+        self.stored.set(self._moment(at), False)
 
-    def refill(self) -> None:
-        """Have full current again now."""
-        self.stored.set(self._clock.time(), True)
+    def refill(self, at: float | None = None) -> None:
+        """Have full current again now, or from `at` on."""
+        self.stored.set(self._moment(at), True)
+
+    def inject(self, at: float | None = None) -> None:
+        """Begin an injection out of turn now, or at `at`."""
+        moment = self._moment(at)
+        self._first.set(moment, moment)
+
+    def show(self, readings: int, at: float | None = None) -> None:
+        """Have both PVs read `WELL`, `NAN` or `INVALID` from now or `at` on; the beam is what it is."""
+        self.readings.set(self._moment(at), readings)
+
+    def _moment(self, at: float | None) -> float:
+        return self._clock.time() if at is None else at
 
     def injections(self, start: float, stop: float) -> list[tuple[float, float]]:
         """Injections ``(begin, end)`` that overlap ``start .. stop``, simulated s."""
-        period, length, first = (
-            self._settings.ring_period_s,
-            self._settings.injection_s,
-            self._settings.first_injection_s,
-        )
-        k = max(0, math.floor((start - first - length) / period))
+        period, length = self._settings.ring_period_s, self._settings.injection_s
         found = []
-        while (begin := first + k * period) < stop:
-            if begin + length > start:
-                found.append((begin, begin + length))
-            k += 1
+        for since, until, first in self._first.pieces(start - length, stop):
+            k = max(0, math.floor((since - first) / period))
+            while (begin := first + k * period) < until:
+                if begin >= since and begin + length > start:
+                    found.append((begin, begin + length))
+                k += 1
         return found
 
     def injecting(self, when: float) -> bool:
@@ -65,19 +80,24 @@ class StorageRing:
             return NO_TOP_UP
         if self._settings.countdown == "hold" and self.injecting(when):
             return 0.0
-        first, period = self._settings.first_injection_s, self._settings.ring_period_s
+        first, period = self._first.at(when), self._settings.ring_period_s
         return first - when if when < first else period - (when - first) % period
 
     def current_ma(self, when: float) -> float:
         """Stored current at `when`, mA: exponential decay, refilled linearly during an injection."""
         if not self.stored.at(when):
             return 0.0
-        since = (when - self._settings.first_injection_s) % self._settings.ring_period_s
+        first = self._first.at(when)
+        since = (when - first) % self._settings.ring_period_s
         length = self._settings.injection_s
         low = CURRENT_MA * math.exp(-(self._settings.ring_period_s - length) / LIFETIME_S)
-        if since < length and when >= self._settings.first_injection_s:
+        if since < length and when >= first:
             return low + (CURRENT_MA - low) * since / length
         return CURRENT_MA * math.exp(-max(0.0, since - length) / LIFETIME_S)
+
+
+_NO_ALARM: dict[str, Any] = {"status": AlarmStatus.NO_ALARM, "severity": AlarmSeverity.NO_ALARM}
+_ALARM: dict[str, Any] = {"status": AlarmStatus.READ, "severity": AlarmSeverity.INVALID_ALARM}
 
 
 class StorageRingIOC(PVGroup):
@@ -101,12 +121,12 @@ class StorageRingIOC(PVGroup):
     @current.getter
     async def current(self, instance):
         """Current now."""
-        return round(self._ring.current_ma(self._clock.time()), 6)
+        return self._shown(self._ring.current_ma, self._clock.time())
 
     @countdown.getter
     async def countdown(self, instance):
         """Countdown now."""
-        return round(self._ring.countdown_s(self._clock.time()), 6)
+        return self._shown(self._ring.countdown_s, self._clock.time())
 
     @countdown.startup
     async def countdown(self, instance, async_lib):
@@ -116,8 +136,12 @@ class StorageRingIOC(PVGroup):
             await self.refresh()
             await async_lib.sleep(period)
 
-    async def refresh(self) -> None:
-        """Post both values."""
-        now = self._clock.time()
-        await self.countdown.write(round(self._ring.countdown_s(now), 6))
-        await self.current.write(round(self._ring.current_ma(now), 6))
+    async def refresh(self, at: float | None = None) -> None:
+        """Post both values, of this moment or of the simulated time `at`."""
+        when = self._clock.time() if at is None else at
+        alarm = _ALARM if self._ring.readings.at(when) == INVALID else _NO_ALARM
+        await self.countdown.write(self._shown(self._ring.countdown_s, when), **alarm)
+        await self.current.write(self._shown(self._ring.current_ma, when), **alarm)
+
+    def _shown(self, value_at: Callable[[float], float], when: float) -> float:
+        return math.nan if self._ring.readings.at(when) == NAN else round(value_at(when), 6)

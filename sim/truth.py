@@ -80,15 +80,17 @@ class TruthRecorder:
         self._header = header
         self._folder = settings.truth
         self._frames: list[dict[str, Any]] = []
+        self._starts: list[float] = []
         self._sums: dict[str, ExactSum] = {}
 
-    def add(self, exposure: Exposure, frame: NDArray[np.unsignedinteger], sent: int) -> None:
-        """Book one frame; `sent` is how many messages of it were handed to the sender."""
+    def add(self, exposure: Exposure, frame: NDArray[np.unsignedinteger], sent: int, start_s: float = 0.0) -> None:
+        """Book one frame that began at `start_s` of the simulated clock; `sent` messages of it went to the sender."""
         label = self._source.label(exposure)
         if label not in self._sums:
             self._sums[label] = ExactSum.empty(self._source.geometry.shape)
         self._sums[label].add(frame, self._source.codes)
         place = self._source.place(exposure)
+        self._starts.append(round(start_s, 6))
         self._frames.append(
             {
                 "frame": exposure.frame,
@@ -151,6 +153,7 @@ class TruthRecorder:
             "header": self._header,
             "labels": {label: sum(f["label"] == label for f in self._frames) for label in sorted(self._sums)},
             "frames": self._frames,
+            "start_s": self._starts,
         }
 
 

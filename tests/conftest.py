@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
+import socket
 import struct
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -96,8 +98,67 @@ class Wire:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files first that run whole scans: the other worker does the many quick ones meanwhile."""
-    long = ("test_whole_way.py", "test_ensemble_scan.py", "test_session.py", "test_reconstruct.py")
+    long = (
+        "test_whole_way.py",
+        "test_ensemble_scan.py",
+        "test_interruptions.py",
+        "test_session.py",
+        "test_reconstruct.py",
+    )
     items.sort(key=lambda item: long.index(item.path.name) if item.path.name in long else len(long))
+    if "ophyd" in sys.modules:
+        _teach_fakes()
+
+
+def _teach_fakes() -> None:
+    """Let ophyd's `make_fake_device` replace our own kinds of signals too; it knows only its own."""
+    from ophyd.sim import FakeEpicsSignal, FakeEpicsSignalRO, fake_device_cache
+
+    from devices.guarded import GuardedSignal, StateSignal
+    from devices.live_result import Threshold
+
+    fake_device_cache.update(
+        {GuardedSignal: FakeEpicsSignal, Threshold: FakeEpicsSignal, StateSignal: FakeEpicsSignalRO}
+    )
+
+
+class ReservedPort:
+    """A TCP and UDP port of loopback that nobody else takes until it is given free."""
+
+    def __init__(self) -> None:
+        while True:
+            self._sockets = [socket.socket(socket.AF_INET, kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)]
+            self._sockets[0].bind(("127.0.0.1", 0))
+            self.number = int(self._sockets[0].getsockname()[1])
+            try:
+                self._sockets[1].bind(("127.0.0.1", self.number))
+            except OSError:
+                self.give_free()
+            else:
+                return
+
+    def give_free(self) -> None:
+        """Let somebody else have it."""
+        for held in self._sockets:
+            held.close()
+
+
+@pytest.fixture(scope="session")
+def c_ioc_port() -> Iterator[ReservedPort]:
+    """Reserve the port of the C IOC of tests/devices."""
+    port = ReservedPort()
+    yield port
+    port.give_free()
+
+
+@pytest.fixture(scope="session")
+def xedm_beamline(xedm_beamline, c_ioc_port):
+    """The simulated beamline; clients also look at the port where a C IOC may come later in the session.
+
+    The client library reads its settings once, so the port must be among them before the first PV.
+    """
+    os.environ["EPICS_CA_ADDR_LIST"] += f" 127.0.0.1:{c_ioc_port.number}"
+    return xedm_beamline
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,22 @@ import sys
 
 import typer
 
-from service.cli import demo, live, reconstruct, recover, reprocess, reproduce, rescreen, scan, shell, sim
+from service.cli import (
+    catalog,
+    check,
+    demo,
+    export,
+    live,
+    queue,
+    reconstruct,
+    recover,
+    reprocess,
+    reproduce,
+    rescreen,
+    scan,
+    shell,
+    sim,
+)
 from service.errors import UserError
 
 app = typer.Typer(
@@ -21,6 +36,10 @@ app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options"
 app.command()(live.live)
 app.command()(scan.scan)
 app.command()(shell.shell)
+app.command()(check.check)
+app.command()(catalog.catalog)
+app.command()(export.export)
+app.command()(queue.queue)
 app.command()(reprocess.reprocess)
 app.command()(rescreen.rescreen)
 app.command()(recover.recover)

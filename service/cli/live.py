@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.output import say, set_up_logging
+from service.cli.output import end_with_input, say, set_up_logging
 from service.config import Settings, check_endpoint, load_settings
 from service.errors import UsageError
 
@@ -98,7 +98,7 @@ def run_live(settings: Settings, *, once: bool, as_json: bool, with_parent: bool
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         if with_parent:
-            threading.Thread(target=_end_with_input, args=(stop,), name="parent", daemon=True).start()
+            threading.Thread(target=end_with_input, args=(stop,), name="parent", daemon=True).start()
         threading.Thread(target=keep_level, args=(stop,), name="memory", daemon=True).start()
         service.start()
         print(json.dumps(ready), flush=True)
@@ -128,14 +128,6 @@ def _token_file(folder: Path, claims: "list[Claim]") -> Path:
         return folder / f".steering-token-{os.getpid()}"
     claims.append(claim)
     return folder / ".steering-token"
-
-
-def _end_with_input(stop: threading.Event) -> None:
-    """End when the other side of standard input is gone, however it went; what it says does not matter."""
-    # Not sys.stdin: its lock, held by a thread that waits, would be in the way when the interpreter ends.
-    while os.read(0, 4096):
-        pass
-    stop.set()
 
 
 def _watch(service: "LiveService", stop: threading.Event, *, once: bool) -> int:

@@ -1,7 +1,9 @@
 """How the command line speaks: text for people, JSON lines for programs, logs on stderr."""
 
 import logging
+import os
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import structlog
@@ -35,3 +37,11 @@ def set_up_logging() -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
     )
+
+
+def end_with_input(stop: threading.Event) -> None:
+    """End when the other side of standard input is gone, however it went; what it says does not matter."""
+    # Not sys.stdin: its lock, held by a thread that waits, would be in the way when the interpreter ends.
+    while os.read(0, 4096):
+        pass
+    stop.set()

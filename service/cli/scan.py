@@ -6,14 +6,19 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
 from service.cli.simulation import check_simulation
 from service.errors import NotReachedError, UsageError
+
+if TYPE_CHECKING:
+    from service.catalog.client import CatalogProcess
+    from service.config import Settings
 
 SIM_SPEED = 100.0
 FINAL_STATES = ("complete", "incomplete", "failed", "idle")
@@ -40,6 +45,7 @@ def scan(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="with --sim: section.key=value for the service, may be repeated")
     ] = None,
+    no_catalog: Annotated[bool, typer.Option("--no-catalog", help="leave the catalogue of runs alone")] = False,
 ) -> None:
     """Scan a membrane, one exposure a point, and say what came of it.
 
@@ -52,9 +58,9 @@ def scan(
     if sim:
         check_simulation(detector, sample, speed)
         simulation = {"detector": detector, "sample": sample, "speed": speed, "seed": seed}
-        code = _simulated(output, rectangle, as_json, http, set_ or [], **simulation)
+        code = _simulated(output, rectangle, as_json, http, set_ or [], catalog=not no_catalog, **simulation)
     else:
-        code = _real(config, output, rectangle, as_json)
+        code = _real(config, output, rectangle, as_json, catalog=not no_catalog)
     raise typer.Exit(code)
 
 
@@ -80,9 +86,9 @@ Rectangle = tuple[tuple[float, float, float], tuple[float, float, float], float]
 
 
 def _simulated(
-    output: Path, rectangle: Rectangle, as_json: bool, http: int, pairs: list[str], **simulation: Any
+    output: Path, rectangle: Rectangle, as_json: bool, http: int, pairs: list[str], *, catalog: bool, **simulation: Any
 ) -> int:
-    from service.config import Settings
+    from service.config import load_settings
     from service.processes import start_live, start_sim
     from service.session import beamline_names, close_channels, point_at
 
@@ -91,11 +97,14 @@ def _simulated(
         live = start_live(output, stream=beamline.ready["stream"], http=http, settings=pairs)
         try:
             point_at(beamline, live)
-            names = beamline_names(Settings(), detector=simulation["detector"], live_prefix=live.ready["prefix"])
+            settings = load_settings(None, pairs)
+            settings = settings.changed({"catalog.enabled": settings.catalog.enabled and catalog})
+            names = beamline_names(settings, detector=simulation["detector"], live_prefix=live.ready["prefix"])
             if not as_json:
                 sys.stderr.write(f"live page: {live.ready.get('http', 'off')}\n")
             page = live.ready.get("http")
-            return run_scan(names, output, rectangle, as_json=as_json, sample=simulation["sample"], page=page)
+            known = {"sample": simulation["sample"], "page": page, "tell": _hear}
+            return run_scan(names, output, rectangle, settings, as_json=as_json, **known)
         finally:
             close_channels()
             live.stop()
@@ -103,22 +112,31 @@ def _simulated(
         beamline.stop()
 
 
-def _real(config: Path | None, output: Path, rectangle: Rectangle, as_json: bool) -> int:
+def _hear(_: str) -> None:
+    """Hear how long the scan would take at the beamline, and say nothing: simulated time is quicker."""
+
+
+def _real(config: Path | None, output: Path, rectangle: Rectangle, as_json: bool, *, catalog: bool) -> int:
     from service.config import load_settings
     from service.session import beamline_names, provide_repeater
 
     provide_repeater()
-    return run_scan(beamline_names(load_settings(config)), output, rectangle, as_json=as_json)
+    settings = load_settings(config)
+    settings = settings.changed({"catalog.enabled": settings.catalog.enabled and catalog})
+    return run_scan(beamline_names(settings), output, rectangle, settings, as_json=as_json, config=config)
 
 
 def run_scan(
-    names: dict[str, str],
+    names: dict[str, Any],
     output: Path,
     rectangle: Rectangle,
+    settings: "Settings",
     *,
     as_json: bool,
     sample: str | None = None,
     page: str | None = None,
+    config: Path | None = None,
+    tell: Callable[[str], object] = print,
 ) -> int:
     """Run the scan in this process and say how it ended; returns the exit code.
 
@@ -131,21 +149,28 @@ def run_scan(
     """
     from bluesky.utils import RequestAbort, RunEngineInterrupted
 
+    from service.catalog.client import CatalogProcess
     from service.documents import DocumentWriter, ScanProgress
+    from service.export import CsvExport
+    from service.kept_metadata import KeptMetadata
     from service.scan_failure import told_in_a_sentence
     from service.session import build_session
 
     stopper, log = StopOnSignal(), output / "session.log"
-    session = build_session(names, context_managers=[stopper.watch], log=log)
+    metadata = KeptMetadata(output / "metadata.json")
+    session = build_session(names, metadata=metadata, context_managers=[stopper.watch], log=log, suspend=True)
     engine, detector, live = session["RE"], session["beamline"].detector, session["live"]
-    writer = DocumentWriter(output)
+    writer, table = DocumentWriter(output), CsvExport(output, settings.spool.detector_files)
     engine.subscribe(writer)
+    if settings.catalog.csv:
+        engine.subscribe(table)
     engine.subscribe(ScanProgress(as_json=as_json))
     x, y, exposure = rectangle
     plan = session["ensemble_scan"](
-        [detector, live], session["stage"], x[0], x[1], y[0], y[1], (x[2], y[2]), exposure, sample=sample
+        [detector, live], session["stage"], x[0], x[1], y[0], y[1], (x[2], y[2]), exposure, sample=sample, tell=tell
     )
     uid, series, stopped = "", -1, False
+    process = CatalogProcess(output, config) if settings.catalog.enabled else None
     with told_in_a_sentence(log):
         try:
             with contextlib.redirect_stdout(sys.stderr):  # bluesky prints; standard output is for results
@@ -160,8 +185,20 @@ def run_scan(
         outcome = (
             _outcome(live, series) | _from_page(page) | {"uid": uid, "stopped": stopped, "documents": str(writer.path)}
         )
+    if process is not None:
+        outcome["catalog"] = _catalogued(process)
+    if table.path is not None:
+        outcome["table"] = str(table.path)
     _say(outcome, as_json)
     return 0 if stopped else _code(outcome)
+
+
+def _catalogued(process: "CatalogProcess") -> bool:
+    """Let the catalogue take the run; one that did not can be filled later from the file of documents."""
+    problem = process.stop()
+    if problem:
+        sys.stderr.write(f"the run is not in the catalogue yet: {problem}\n")
+    return not problem
 
 
 def _outcome(live: Any, series: int) -> dict[str, Any]:
@@ -207,8 +244,9 @@ def _say(outcome: dict[str, Any], as_json: bool) -> None:
     counts = ", ".join(f"{name.replace('_', ' ')} {number}" for name, number in outcome["counts"].items() if number)
     end = "stopped" if outcome["stopped"] else outcome["state"]
     result = f"\nresult: {outcome['result']}" if outcome.get("result") else ""
+    table = f"\ntable: {outcome['table']}" if outcome.get("table") else ""
     print(
-        f"series {outcome['series']} {end}: {counts or 'no frame'}{result}\ndocuments: {outcome['documents']}",
+        f"series {outcome['series']} {end}: {counts or 'no frame'}{result}\ndocuments: {outcome['documents']}{table}",
         flush=True,
     )
 

@@ -9,6 +9,8 @@ import typer
 from service.errors import UsageError
 
 if TYPE_CHECKING:
+    from service.catalog.client import CatalogProcess
+    from service.config import Settings
     from service.processes import Running
 
 SIM_SPEED = 10.0
@@ -24,6 +26,7 @@ def shell(
     speed: Annotated[float, typer.Option(help="with --sim: simulated seconds a second")] = SIM_SPEED,
     seed: Annotated[int, typer.Option(help="with --sim: repeats a run exactly")] = 0,
     output: Annotated[Path, typer.Option(help="folder for results and documents")] = Path("xedm-output"),
+    no_catalog: Annotated[bool, typer.Option("--no-catalog", help="start no catalogue of runs")] = False,
 ) -> None:
     """Open a Bluesky session.
 
@@ -32,38 +35,57 @@ def shell(
     if sim == (config is not None):
         raise UsageError("give either --sim, or --config FILE with the beamline's PV names")
     if sim:
-        _simulated(output, detector=detector, sample=sample, speed=speed, seed=seed)
+        _simulated(output, detector=detector, sample=sample, speed=speed, seed=seed, catalog=not no_catalog)
     else:
-        _real(config, output)
+        _real(config, output, catalog=not no_catalog)
 
 
-def _simulated(output: Path, *, detector: str, sample: str, speed: float, seed: int) -> None:
+def _simulated(output: Path, *, detector: str, sample: str, speed: float, seed: int, catalog: bool) -> None:
+    from service.catalog.client import CatalogProcess
     from service.config import Settings
+    from service.kept_metadata import KeptMetadata
     from service.processes import start_live, start_sim
     from service.session import beamline_names, build_session, close_channels, point_at
 
+    settings = Settings().changed({"catalog.enabled": catalog})
     beamline = start_sim(output, detector=detector, sample=sample, speed=speed, seed=seed)
     try:
-        live = start_live(output, stream=beamline.ready["stream"])
+        # With the spool the frames of each run can be read back from the catalogue.
+        live = start_live(output, stream=beamline.ready["stream"], settings=["spool.enabled=true"])
         try:
             point_at(beamline, live)
-            names = beamline_names(Settings(), detector=detector, live_prefix=live.ready["prefix"])
-            _talk(build_session(names, log=output / "session.log"), output, _welcome(detector, live))
+            names = beamline_names(settings, detector=detector, live_prefix=live.ready["prefix"])
+            metadata = KeptMetadata(output / "metadata.json")
+            session = build_session(names, metadata=metadata, log=output / "session.log", suspend=True)
+            process = CatalogProcess(output) if catalog else None
+            try:
+                _talk(session, output, settings, process, _welcome(detector, live))
+            finally:
+                close_channels()
+                live.stop()  # first: the catalogue waits for its last result file
+                _close(process)
         finally:
-            close_channels()
             live.stop()
     finally:
         beamline.stop()
 
 
-def _real(config: Path | None, output: Path) -> None:
+def _real(config: Path | None, output: Path, *, catalog: bool) -> None:
+    from service.catalog.client import CatalogProcess
     from service.config import load_settings
-    from service.session import beamline_names, build_session, keep_metadata, provide_repeater
+    from service.kept_metadata import KeptMetadata
+    from service.session import beamline_names, build_session, provide_repeater
 
     provide_repeater()
     settings = load_settings(config)
-    session = build_session(beamline_names(settings), metadata=keep_metadata(output), log=output / "session.log")
-    _talk(session, output, _welcome(session["beamline"].detector.name, None))
+    settings = settings.changed({"catalog.enabled": settings.catalog.enabled and catalog})
+    metadata = KeptMetadata(output / "metadata.json")
+    session = build_session(beamline_names(settings), metadata=metadata, log=output / "session.log", suspend=True)
+    process = CatalogProcess(output, config) if settings.catalog.enabled else None
+    try:
+        _talk(session, output, settings, process, _welcome(session["beamline"].detector.name, None))
+    finally:
+        _close(process)
 
 
 def _welcome(detector: str, live: "Running | None") -> str:
@@ -73,29 +95,25 @@ def _welcome(detector: str, live: "Running | None") -> str:
         f"{page}"
         f"Try:  RE(ensemble_scan([{detector}, live], stage, 0, 40, 0, 40, 10, 10))\n"
         "Ctrl-C twice pauses (shutter closed, exposure void); then RE.resume() or RE.abort().\n"
-        "live.read() is the result so far; leaving the session disarms the detector.\n"
+        "help shows what else there is; leaving the session disarms the detector.\n"
     )
 
 
-def _talk(session: dict[str, Any], output: Path, banner: str) -> None:
-    """Run IPython on the session until the person leaves, then leave the beamline safe."""
-    import IPython
-    from traitlets.config import Config
+def _talk(
+    session: dict[str, Any], output: Path, settings: "Settings", process: "CatalogProcess | None", banner: str
+) -> None:
+    """Give the session its prompt until the person leaves."""
+    from service.catalog.client import catalog_of_session
+    from service.live_plot import LivePlotter
+    from service.prompt import Prompt
 
-    from service.documents import DocumentWriter
-    from service.session import leave_safely, quiet_table
+    session["live"].plotter = LivePlotter(output)
+    if settings.catalog.enabled:
+        session["cat"] = catalog_of_session(process, settings, output)
+    Prompt(session, output, settings).talk(banner)
 
-    # IPython empties the namespace when it ends.
-    engine, beamline = session["RE"], session["beamline"]
-    for callback in (quiet_table(), DocumentWriter(output)):
-        engine.subscribe(callback)
-    options = Config()
-    options.TerminalIPythonApp.display_banner = False
-    options.TerminalInteractiveShell.confirm_exit = False
-    options.HistoryManager.enabled = sys.stdin.isatty()
-    sys.stdout.write(banner)
-    sys.stdout.flush()
-    try:
-        IPython.start_ipython(argv=["--no-banner"], user_ns=session, config=options)
-    finally:
-        leave_safely(beamline, engine)
+
+def _close(process: "CatalogProcess | None") -> None:
+    problem = "" if process is None else process.stop()
+    if problem:
+        sys.stderr.write(f"xedm: {problem}\n")

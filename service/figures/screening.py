@@ -21,9 +21,9 @@ def draw_cascade(
     chi2_ratio: NDArray[np.float64],
     reference_total: float,
     cuts: dict[str, float],
-    clips: ClipCurve,
+    clips: ClipCurve | None = None,
 ) -> Path:
-    """Draw totals, chi^2 and the curve of graded edges.
+    """Draw totals, chi^2 and, where the truth is known, the curve of graded edges.
 
     Parameters
     ----------
@@ -35,11 +35,11 @@ def draw_cascade(
         Total of a good frame.
     cuts : dict
         `intensity_ratio_min`, `background_ratio_max` and `chi2_ratio_max`.
-    clips : ClipCurve
-        Frames by the part of the beam on silicon.
+    clips : ClipCurve, optional
+        Frames by the part of the beam on silicon; only a simulation knows it.
     """
     figure = new_figure(10.0, 6.4)
-    grid = figure.add_gridspec(2, 2, width_ratios=(2.4, 1.0))
+    grid = figure.add_gridspec(2, 2, width_ratios=(2.4, 1.0)) if clips is not None else figure.add_gridspec(2, 1)
     above, below = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])
     _dots(above, frame, total / reference_total, verdict)
     for name, text in (("intensity_ratio_min", "low intensity below"), ("background_ratio_max", "background below")):
@@ -65,7 +65,8 @@ def draw_cascade(
     letter(below, "b", "χ² on the ring next to the beam stop")
     above.legend(loc="upper left", ncols=4, markerscale=3, columnspacing=1.0, handletextpad=0.2)
     above.set_ylim(top=1.25 * float(np.max(total)) / reference_total)
-    _clips(figure.add_subplot(grid[:, 1]), clips)
+    if clips is not None:
+        _clips(figure.add_subplot(grid[:, 1]), clips)
     return save(figure, path)
 
 

@@ -86,9 +86,7 @@ def linear_map(
 def _map(name: str) -> Any:
     from matplotlib import colormaps
 
-    chosen = colormaps[name].copy()
-    chosen.set_bad("0.55")
-    return chosen
+    return colormaps[name].with_extremes(bad="0.55")
 
 
 def _frame(axes: Axes, image: Any, label: str, axis: str, *, ticks: bool) -> None:

@@ -82,6 +82,10 @@ function losses(status) {
 export function good(status) {
   const judged = taken(status) - status.counts.pending;
   if (!judged) return { level: "quiet", words: "No verdict yet", detail: "judged with the first frames" };
+  if (status.purpose === "alignment") return { level: "quiet", words: "Alignment", detail: "these frames are in no sum" };
+  if (status.purpose === "background") {
+    return { level: "ok", words: `${number(status.counts.background)} of background`, detail: "this series is for the background only" };
+  }
   const share = status.counts.accepted / judged;
   const percent = share === 1 ? "100" : sharply(Math.min(99.9, 100 * share), share < 0.1 ? 1 : 2);
   const level = share >= 0.5 || judged < 10 ? "ok" : share > 0.05 ? "warn" : "bad";

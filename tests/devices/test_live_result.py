@@ -1,13 +1,15 @@
 """What the scan tells the service is booked, or refused with a name: Channel Access calls a refused put completed."""
 
 import json
+from functools import partial
 
 import pytest
 from ophyd.signal import ReadTimeoutError
 from ophyd.sim import make_fake_device
+from ophyd.utils import ReadOnlyError
 
 from devices.errors import LiveServiceError
-from devices.live_result import LiveResult
+from devices.live_result import LiveResult, Threshold
 
 POINT = {"series": 1, "frame": 4, "point": 3, "x_um": 10.0, "y_um": -5.0}
 REASON = "frame must be at most 2147483647, got 4294967296; take the detector's number"
@@ -47,3 +49,51 @@ def test_a_service_that_does_not_say_whether_it_took_a_point_is_named(live, monk
     monkeypatch.setattr(live.point_error, "get", get)
     with pytest.raises(LiveServiceError, match=r"must say whether it took point 3 .* XEDM:Point:Error could not be"):
         live.book(**POINT)
+
+
+@pytest.fixture
+def threshold(live):
+    """Give a threshold that the service takes, or does not; the test says what stands after the put."""
+    signal = live.chi2_ratio_max
+    signal.setpoint_pvname = "XEDM:Chi2RatioMax"
+    signal.sim_put(1.6)
+
+    def serve(takes):
+        def put(value, *, callback, **_):
+            if takes:
+                signal.sim_put(value)
+            callback()
+
+        signal.put = put
+        return _ThresholdOn(signal)
+
+    return serve
+
+
+class _ThresholdOn:
+    """The real `set` of a threshold, on a signal without an IOC."""
+
+    def __init__(self, signal):
+        self.set = partial(Threshold.set, signal)
+        signal._steer = partial(Threshold._steer, signal)
+
+
+def test_a_threshold_is_set_when_it_is_in_force(threshold, live):
+    threshold(takes=True).set(1.8).wait(2)
+    assert live.chi2_ratio_max.get() == 1.8
+
+
+def test_a_threshold_that_the_service_refuses_is_an_error_and_no_wait_for_ever(threshold):
+    with pytest.raises(LiveServiceError, match=r"XEDM:Chi2RatioMax must become 1.8 within 2 s, got 1.6; the service's"):
+        threshold(takes=False).set(1.8, timeout=2.0).wait(5)
+
+
+def test_a_service_that_lets_nobody_steer_says_how_it_would(live, threshold):
+    steered = threshold(takes=False)
+
+    def refuse(*_, **__):
+        raise ReadOnlyError("No write access to underlying EPICS PV")
+
+    live.chi2_ratio_max.put = refuse
+    with pytest.raises(LiveServiceError, match=r"a service that lets nobody steer; start it with pvs.steering = true"):
+        steered.set(1.8).wait(5)

@@ -80,7 +80,7 @@ def test_a_stage_that_was_moved_away_is_noticed_before_the_exposure(stage):
 def test_a_lost_servo_fails_the_move_with_the_alarm(stage):
     epics.caput("25A:SIM:StageFault", 1, wait=True, timeout=5)
     try:
-        with pytest.raises(StageError, match=r"stage_z must"):
+        with pytest.raises(StageError, match=r"stage_z must reach its target, but its driver reports a problem at"):
             stage.z.set(7.0).wait(10)
     finally:
         epics.caput("25A:SIM:StageFault", 0, wait=True, timeout=5)
@@ -101,6 +101,7 @@ def test_an_axis_that_does_not_count_in_um_is_refused(stage):
 def axis():
     """Give an axis without an IOC, at rest."""
     axis = make_fake_device(PiezoAxis)("M", name="axis", move_timeout_s=0.2)
+    axis.stop_pause_go.sim_put(3)
     for name in ("user_readback", "motor_done_move", "low_limit_travel", "limit_violation"):
         getattr(axis, name).pvname = f"M:{name}"
     axis.user_readback.alarm_severity = 0
@@ -153,4 +154,72 @@ def test_a_readback_that_is_no_number_ends_the_move_too(axis, monkeypatch):
 def test_a_move_that_takes_too_long_names_its_target(axis):
     status = axis.set(5.0)
     with pytest.raises(StageError, match=r"axis must reach 5 um within 0.2 s, got 0 um with DMOV=1"):
+        status.wait(2)
+
+
+def test_a_refused_move_that_pulses_dmov_is_refused_too(axis):
+    """As motorRecord.cc does it: special() blinks DMOV before do_work() finds the limit violation."""
+    axis.low_limit_travel.sim_put(-5.0)
+    axis.high_limit_travel.sim_put(5.0)
+    status = axis.set(7.0)
+    axis.motor_done_move.sim_put(0)
+    axis.limit_violation.sim_put(1)
+    axis.motor_done_move.sim_put(1)
+    with pytest.raises(StageError, match=r"axis must be sent between its soft limits -5 and 5 um, got 7 um; the motor"):
+        status.wait(2)
+
+
+@pytest.mark.parametrize(
+    ("bits", "words"),
+    [
+        (1 << 6, "it slipped or stalled"),
+        (1 << 9, "its driver reports a problem"),
+        (1 << 12, "its controller does not answer"),
+    ],
+)
+def test_what_the_record_reports_is_in_the_error(axis, bits, words):
+    axis.hardware_status.sim_put(bits)
+    status = axis.set(5.0)
+    axis.motor_done_move.sim_put(0)
+    axis.user_readback.alarm_severity, axis.user_readback.alarm_status = 2, 7
+    axis.motor_done_move.sim_put(1)
+    with pytest.raises(StageError, match=rf"axis must reach its target, but {words} at 0 um"):
+        status.wait(2)
+
+
+def test_retries_that_are_used_up_are_told(axis):
+    axis.retries_used_up.sim_put(1)
+    status = axis.set(5.0)
+    axis.motor_done_move.sim_put(0)
+    axis.user_readback.sim_put(4.0)
+    axis.motor_done_move.sim_put(1)
+    with pytest.raises(StageError, match=r"within 0.2 um of its target 5 um, got 4 um; its retries are used up"):
+        status.wait(2)
+
+
+def test_a_limit_switch_is_named_with_its_side(axis):
+    axis.direction_of_travel.sim_put(0)
+    axis.low_limit_switch.sim_put(1)
+    status = axis.set(-5.0)
+    axis.motor_done_move.sim_put(0)
+    axis.user_readback.sim_put(-3.0)
+    axis.motor_done_move.sim_put(1)
+    with pytest.raises(StageError, match=r"but it ran into its low limit switch at -3 um"):
+        status.wait(2)
+
+
+@pytest.mark.parametrize(
+    ("readback", "mode", "why"),
+    [
+        (0.0, 3, "it has not moved at all, a stall or a servo that is off"),
+        (2.0, 3, "it is still on its way"),
+        (2.0, 1, r"the record is at Stop or Pause \(SPMG\), set it to Go"),
+    ],
+)
+def test_a_move_that_is_never_done_says_why(axis, readback, mode, why):
+    axis.stop_pause_go.sim_put(mode)
+    status = axis.set(5.0)
+    axis.motor_done_move.sim_put(0)
+    axis.user_readback.sim_put(readback)
+    with pytest.raises(StageError, match=rf"axis must reach 5 um within 0.2 s, got {readback:g} um with DMOV=0: {why}"):
         status.wait(2)

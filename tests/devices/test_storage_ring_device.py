@@ -7,7 +7,8 @@ import pytest
 from ophyd.sim import make_fake_device
 
 from devices.errors import BeamError
-from devices.storage_ring import INVALID, StorageRing, beam_is_stored, window_is_open
+from devices.severity import INVALID
+from devices.storage_ring import StorageRing, beam_is_stored, window_is_open
 from devices.waiting import Watch
 
 
@@ -92,9 +93,9 @@ def test_a_pause_in_top_up_is_no_injection():
     assert not window_is_open(238.0, 63.0)
 
 
-def test_the_simulated_ring_opens_the_gate_and_a_dump_closes_it(ring):
+def test_the_gate_opens_and_a_dump_closes_it(ring, place):
     ring.gate.set(60.0).wait(30)
-    epics.caput("25A:SIM:BeamDump", 1, wait=True, timeout=5)
+    epics.caput(f"{place.prefix}SIM:BeamDump", 1, wait=True, timeout=5)
     try:
         with Watch(current=ring.current) as watch:
             assert watch.until(lambda now: now["current"] == 0.0, timeout_s=5.0)
@@ -102,5 +103,42 @@ def test_the_simulated_ring_opens_the_gate_and_a_dump_closes_it(ring):
         status = ring.gate.set(60.0)
         assert not status.done
     finally:
-        epics.caput("25A:SIM:BeamDump", 0, wait=True, timeout=5)
+        epics.caput(f"{place.prefix}SIM:BeamDump", 0, wait=True, timeout=5)
     status.wait(30)
+
+
+@pytest.mark.parametrize("sickness", ["Not a number", "Invalid"])
+def test_values_of_a_c_ioc_that_mean_nothing_are_no_beam(c_ioc, sickness):
+    ring = StorageRing(
+        current=f"{c_ioc.prefix}SR-DI-DCCT:BeamCurrent", countdown=f"{c_ioc.prefix}TPS:TimeToNextInjSec", name="ring"
+    )
+    ring.wait_for_connection(timeout=10)
+    ring.gate.set(60.0).wait(30)
+    epics.caput(f"{c_ioc.prefix}SIM:Sick", sickness, wait=True, timeout=5)
+    try:
+        with Watch(current=ring.current, countdown=ring.countdown) as watch:
+            assert watch.until(lambda _: not ring.has_beam(), timeout_s=5.0), watch.latest
+        assert not ring.fits(1.0)
+        status = ring.gate.set(60.0)
+        assert not status.done
+    finally:
+        epics.caput(f"{c_ioc.prefix}SIM:Sick", "Well", wait=True, timeout=5)
+    status.wait(30)
+    assert ring.has_beam()
+
+
+@pytest.mark.parametrize("style", ["jump", "hold"])
+def test_no_exposure_is_let_into_an_injection_of_either_style(c_ioc, style):
+    ring = StorageRing(
+        current=f"{c_ioc.prefix}SR-DI-DCCT:BeamCurrent", countdown=f"{c_ioc.prefix}TPS:TimeToNextInjSec", name="ring"
+    )
+    ring.wait_for_connection(timeout=10)
+    epics.caput(f"{c_ioc.prefix}SIM:Countdown", style, wait=True, timeout=5)
+    try:
+        for _ in range(3):
+            ring.gate.set(200.0).wait(30)
+            # What the machine says is newer than what opened the gate: a tick of its countdown at least.
+            assert 150.0 < ring.countdown.get(use_monitor=False) < ring.period_s - ring.injection_s
+            ring.gate.set(1.0).wait(30)
+    finally:
+        epics.caput(f"{c_ioc.prefix}SIM:Countdown", "jump", wait=True, timeout=5)

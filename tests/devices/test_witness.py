@@ -6,8 +6,9 @@ import pytest
 from ophyd.sim import make_fake_device
 
 from devices.exposure import SeriesPlan, Void, VoidedExposure, Witness
+from devices.severity import INVALID
 from devices.shutter import FastShutter
-from devices.storage_ring import INVALID, StorageRing
+from devices.storage_ring import StorageRing
 
 
 @pytest.fixture
@@ -76,6 +77,28 @@ def test_a_flicker_of_the_shutter_spoils(scene):
     with Witness(ring, shutter) as witness:
         for word in ("Open", "Closing", "Closed", "Opening", "Open"):
             shutter.status.sim_put(word)
+        witness.look()
+    assert witness.verdict() == "shutter not open"
+
+
+@pytest.mark.parametrize("heard_before", [(), ("Opening",), ("Opening", "Open")])
+def test_a_flicker_spoils_whatever_was_heard_of_the_way_to_open(scene, heard_before):
+    ring, shutter = scene
+    with Witness(ring, shutter) as witness:
+        for word in heard_before:
+            shutter.status.sim_put(word)
+        witness.opened()
+        for word in ("Closing", "Closed", "Opening", "Open"):
+            shutter.status.sim_put(word)
+        witness.look()
+    assert witness.verdict() == "shutter not open"
+
+
+def test_a_shutter_whose_record_means_nothing_spoils(scene):
+    ring, shutter = scene
+    with Witness(ring, shutter) as witness:
+        witness.opened()
+        witness._hear_shutter(value="Open", severity=INVALID)
         witness.look()
     assert witness.verdict() == "shutter not open"
 

@@ -11,13 +11,17 @@ A comment directly above a block says how it is run, one ``<!-- word: value -->`
 - ``file``: the block is written to a file of that name.
 """
 
+import os
 import re
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 HOUSE = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
 _BLOCK = re.compile(
     r"(?P<notes>(?:^<!--[^\n]*-->\n+)*)^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -124,6 +128,13 @@ def pages() -> list[Path]:
     return [HOUSE / "README.md", HOUSE / "CONTRIBUTING.md", *sorted((HOUSE / "docs").rglob("*.md"))]
 
 
+def environment(folder: Path) -> dict[str, str]:
+    """Return the environment of a terminal in which this house is installed and no beamline is known."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("EPICS_", "XEDM"))}
+    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    return kept | {"PATH": path, "COLUMNS": "100", "IPYTHONDIR": str(folder / ".ipython")}
+
+
 class Book:
     """The functions above, as a fixture, since tests are not a package."""
 
@@ -131,6 +142,7 @@ class Book:
     blocks_of = staticmethod(blocks_of)
     parse = staticmethod(parse)
     pages = staticmethod(pages)
+    environment = staticmethod(environment)
     words = _WORDS
 
 
@@ -138,3 +150,15 @@ class Book:
 def book() -> type[Book]:
     """Pages and their blocks."""
     return Book
+
+
+@pytest.fixture(scope="session")
+def after_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the demo has been run, short."""
+    folder = tmp_path_factory.mktemp("after_demo")
+    words = [str(BIN / "xedm"), "demo", "--no-browser", "--points", "10x10"]
+    done = subprocess.run(
+        words, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder

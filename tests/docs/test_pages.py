@@ -11,10 +11,12 @@ RUN = (
     "README.md",
     "docs/tutorial/first-run.md",
     "docs/how-to/change-thresholds.md",
+    "docs/how-to/find-old-runs.md",
     "docs/how-to/read-the-result.md",
     "docs/how-to/use-your-own-mask.md",
     "docs/reference/result-file.md",
     "docs/reference/simulation.md",
+    "docs/explanation/phasing.md",
     "docs/explanation/screening.md",
 )
 """Pages whose blocks `test_readme.py` runs."""

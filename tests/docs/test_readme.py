@@ -1,6 +1,5 @@
 """README and tutorial do what they say: their blocks are run in order, and what they print is compared."""
 
-import os
 import random
 import re
 import signal
@@ -8,13 +7,11 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import h5py
 import pytest
 
 pytestmark = pytest.mark.docs
-BIN = Path(sys.executable).parent
 PORTS = ("9999", "5070", "5080", "8000")
 """Fixed numbers on the pages; a test takes free ones, since the machine's may be taken."""
 READY_TIMEOUT_S = 120
@@ -22,12 +19,14 @@ ON_THEIR_OWN = (
     "README.md",
     "docs/tutorial/first-run.md",
     "docs/how-to/change-thresholds.md",
+    "docs/how-to/find-old-runs.md",
     "docs/reference/simulation.md",
 )
 AFTER_DEMO = (
     "docs/how-to/read-the-result.md",
     "docs/how-to/use-your-own-mask.md",
     "docs/reference/result-file.md",
+    "docs/explanation/phasing.md",
     "docs/explanation/screening.md",
 )
 
@@ -51,13 +50,11 @@ def free_ports(count):
 class Desk:
     """A folder with the terminals in which one page is worked through."""
 
-    def __init__(self, folder, house):
-        self.folder, self.house = folder, house
+    def __init__(self, folder, book):
+        self.folder, self.house = folder, book.house
         self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         self.terminals = []
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("EPICS_", "XEDM"))}
-        path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
-        self.environment = kept | {"PATH": path, "COLUMNS": "100", "IPYTHONDIR": str(folder / ".ipython")}
+        self.environment = book.environment(folder)
 
     def script(self, block):
         lines = [self.recipe(line) if line.startswith("make ") else line for line in block.commands]
@@ -98,7 +95,7 @@ class Desk:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
         assert done.returncode == 0, f"{block.place}: {done.stderr}"
@@ -136,7 +133,7 @@ class Desk:
 def work_through(name, folder, book):
     """Run the blocks of a page in order."""
     blocks = book.blocks_of(book.house / name)
-    desk = Desk(folder, book.house)
+    desk = Desk(folder, book)
     run = 0
     try:
         for block, following in zip(blocks, [*blocks[1:], None], strict=True):
@@ -163,28 +160,28 @@ def test_a_page_prints_what_it_says(name, tmp_path, book):
     work_through(name, tmp_path, book)
 
 
-@pytest.fixture(scope="module")
-def after_demo(tmp_path_factory, book):
-    """A folder in which the demo has been run, short."""
-    folder = tmp_path_factory.mktemp("after_demo")
-    words = [str(BIN / "xedm"), "demo", "--no-browser", "--points", "10x10"]
-    done = subprocess.run(
-        words,
-        cwd=folder,
-        env=Desk(folder, book.house).environment,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
-
-
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", AFTER_DEMO)
 def test_a_page_about_the_demo_prints_what_it_says(name, after_demo, book):
     work_through(name, after_demo, book)
+
+
+@pytest.mark.timeout(600)
+def test_the_figures_about_phasing_are_drawn_and_print_what_the_page_says(tmp_path, book):
+    page = book.house / "docs/explanation/phasing.md"
+    (block,) = [block for block in book.blocks_of(page) if block.commands == ["python docs/phasing_figures.py"]]
+    done = subprocess.run(
+        [sys.executable, str(book.house / "docs/phasing_figures.py"), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    block.compare(done.stdout)
+    shown = set(re.findall(r"\]\((\w+\.png)\)", page.read_text()))
+    assert {path.name for path in tmp_path.iterdir()} == shown
+    assert all((page.parent / name).stat().st_size < 150_000 for name in shown)
 
 
 @pytest.mark.timeout(400)

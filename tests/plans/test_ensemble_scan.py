@@ -1,19 +1,16 @@
 """The ensemble scan on the simulated beamline with the live service, left alone and disturbed."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from run_scenarios import run_scenarios
+from verdicts import check_one_valid_exposure_a_point, check_safe, primary
 
-PROGRAM = Path(__file__).with_name("scan_scenarios.py")
+pytestmark = pytest.mark.timeout(400)  # all scenarios run before the first test; a busy machine is slow
 QUICK = (
     "plain",
     "pause",
-    "few_messages",
     "abort",
     "dump",
+    "injected",
     "shutter",
     "hopeless",
     "disarmed",
@@ -21,53 +18,15 @@ QUICK = (
     "somebody_triggers",
     "corrupt",
     "refused",
+    "lost",
     "service_dies",
 )
-SAFE = {"shutter": "Closed", "armed": 0, "acquire": 0}
-
-
-def run(folder, *names, timeout):
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(PROGRAM), str(folder), *names],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    return {name: [facts for facts in told if facts["scenario"] == name] for name in names}
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
     """Give what was seen in each quick scenario; all run one after the other on one simulation."""
-    return run(tmp_path_factory.mktemp("scans"), *QUICK, timeout=110)
-
-
-def primary(facts, *names):
-    return [[event[name] for name in names] for event in facts["events"].get("primary", [])]
-
-
-def check_one_valid_exposure_a_point(facts, points):
-    """Each point has one event and, in the service's ledger, one frame; both name the same frame."""
-    events = primary(facts, "seq_num", "eig1m_point_index", "eig1m_valid")
-    assert events == [[n + 1, n, 1] for n in range(points)]
-    assert facts["exit_status"] == "success"
-    summed = {point: frame for frame, verdict, point, _, _ in facts["ledger"] if point >= 0}
-    assert summed == dict(primary(facts, "eig1m_point_index", "eig1m_frame"))
-    by_frame = {frame: verdict for frame, verdict, *_ in facts["ledger"]}
-    assert sorted(by_frame) == list(range(points + len(facts["voids"])))
-    assert {frame for frame, verdict in by_frame.items() if verdict == "gated"} == {void[0] for void in facts["voids"]}
-    told = [[event["eig1m_voided_frame"], event["eig1m_voided_point_index"], event["eig1m_voided_reason"]]
-            for event in facts["events"].get("voided", [])]  # fmt: skip
-    assert told == facts["voids"]
-    assert facts["counts"]["missing"] == 0
-    assert facts["state"] == "complete"
-
-
-def check_safe(facts):
-    assert {name: facts["end"][name] for name in SAFE} == SAFE
+    return run_scenarios("scan_scenarios.py", tmp_path_factory.mktemp("scans"), *QUICK, timeout_s=380)
 
 
 def test_a_scan_left_alone_takes_each_point_once_in_a_snake(told):
@@ -98,19 +57,10 @@ def test_the_start_document_says_what_was_asked(told):
 def test_a_pause_closes_the_shutter_and_voids_the_exposure_and_resume_repeats_it(told):
     (facts,) = told["pause"]
     assert facts["paused"] == {"shutter": "Closed", "armed": 1, "acquire": 1, "paused": 1}
-    assert facts["voids"] == [[4, 4, "paused"]]
+    assert facts["voids"] == [[1, 1, "paused"]]
     assert facts["end"]["paused"] == 0
-    check_one_valid_exposure_a_point(facts, 9)
+    check_one_valid_exposure_a_point(facts, 2)
     check_safe(facts)
-
-
-def test_a_pause_between_any_two_messages_leaves_one_valid_exposure_a_point(told):
-    assert len(told["few_messages"]) == 5
-    for facts in told["few_messages"]:
-        assert facts["error"] is None, (facts["number"], facts["error"])
-        assert facts["paused"]["shutter"] == "Closed", facts["number"]
-        check_one_valid_exposure_a_point(facts, 2)
-        check_safe(facts)
 
 
 def test_an_abort_in_a_long_exposure_disarms_and_the_next_scan_works(told):
@@ -126,13 +76,19 @@ def test_an_abort_in_a_long_exposure_disarms_and_the_next_scan_works(told):
 
 def test_an_exposure_that_lost_the_beam_is_void_and_repeated_when_it_is_back(told):
     (facts,) = told["dump"]
-    assert [2, 2, "no beam"] in facts["voids"]
+    assert facts["voids"] == [[2, 2, "no beam"]]
+    check_one_valid_exposure_a_point(facts, 4)
+
+
+def test_an_exposure_that_met_an_injection_out_of_turn_is_void_and_repeated(told):
+    (facts,) = told["injected"]
+    assert facts["voids"] == [[1, 1, "injection"]]
     check_one_valid_exposure_a_point(facts, 4)
 
 
 def test_an_exposure_with_the_shutter_closed_is_void_and_repeated(told):
     (facts,) = told["shutter"]
-    assert [1, 1, "shutter not open"] in facts["voids"]
+    assert facts["voids"] == [[1, 1, "shutter not open"]]
     check_one_valid_exposure_a_point(facts, 4)
 
 
@@ -165,6 +121,9 @@ def test_a_detector_that_somebody_else_triggers_is_named(told):
     (facts,) = told["somebody_triggers"]
     assert facts["error"][0] == "DetectorError"
     assert "somebody else triggers this detector" in facts["error"][1]
+    # Which of the frames from there on belongs to which point, nobody knows: none is summed.
+    frames = {frame: (verdict, point) for frame, verdict, point, *_ in facts["ledger"]}
+    assert all(frames[frame] == ("gated", -1) for frame in frames if frame >= facts["voids"][0][0])
     check_safe(facts)
 
 
@@ -188,20 +147,17 @@ def test_a_point_that_the_service_refuses_is_named_and_the_next_one_is_taken(tol
     assert facts["told"][1] == ""
 
 
-def test_a_service_that_dies_ends_the_scan_with_what_was_waited_for(told):
-    (facts,) = told["service_dies"]
+def test_a_frame_that_does_not_come_ends_the_scan_with_its_number(told):
+    (facts,) = told["lost"]
     assert facts["error"][0] == "FrameTimeoutError"
     assert "frame 1 of series" in facts["error"][1]
-    assert "must reach the live service within 1.1 s of its trigger, got frame 0" in facts["error"][1]
+    assert "must reach the live service within 1 s of its trigger, got frame 0 of series" in facts["error"][1]
+    assert facts["counts"]["missing"] == 1
     check_safe(facts)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_pause_after_every_message_leaves_one_valid_exposure_a_point(tmp_path):
-    told = run(tmp_path, "every_message", timeout=580)["every_message"]
-    assert len(told) > 60
-    for facts in told:
-        assert facts["error"] is None, (facts["number"], facts["error"])
-        check_one_valid_exposure_a_point(facts, 2)
-        check_safe(facts)
+def test_a_service_that_does_not_come_back_ends_the_scan_with_what_is_silent(told):
+    (facts,) = told["service_dies"]
+    assert facts["error"][0] == "NotConnectedError"
+    assert "XEDM:Series and 1 more must answer again within 1 s, got silence" in facts["error"][1]
+    check_safe(facts)

@@ -129,6 +129,22 @@ def test_other_algorithms_reach_the_same_image(gold, summed, settings, least_ssi
     assert made.confidence == "high"
 
 
+@pytest.mark.parametrize("given", [55e-9, None])
+@pytest.mark.parametrize("margin", [0.8, 0.95])
+def test_a_support_that_cuts_the_object_is_marked_though_all_seeds_agree(gold, given, margin):
+    made = reconstruct(gold, PhaseSettings(object_diameter_m=given, support_margin=margin, restarts=0, **QUICK))
+    assert made.confidence == "low"
+    assert any("support must hold the object" in warning for warning in made.warnings)
+
+
+def test_a_resolution_from_too_few_images_is_marked(gold):
+    few = PhaseSettings(seeds=4, iterations=6000, restarts=0, start="rings")
+    made = reconstruct(gold, few)
+    (said,) = [warning for warning in made.warnings if "resolution must rest on at least 8 images" in warning]
+    assert "of which random phases alone leave 0." in said
+    assert made.confidence == "low"
+
+
 def test_shrink_wrap_reaches_the_same_image_unless_it_takes_the_shell_away(gold, summed):
     model = summed("au-sio2", 300, 0).model
     made = reconstruct(gold, PhaseSettings(support="shrinkwrap"))

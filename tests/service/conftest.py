@@ -15,7 +15,7 @@ from service.config import Settings
 from service.live import LiveService
 from service.preview import make_image_preview, make_preview
 from service.source import PointNote, Preview, PreviewName
-from service.status import Counts, LastFrame, NamedError, ReconstructionStatus, Status, WhatIf
+from service.status import Counts, LastFrame, NamedError, Purpose, ReconstructionStatus, Status, WhatIf
 
 RATIO_LIMITS = {"screening.chi2_ratio_max": (0.1, 1000.0), "screening.intensity_ratio_min": (0.0, 1.0)}
 CATEGORIES = ("accepted", "low_intensity", "streak", "background")
@@ -149,6 +149,11 @@ class RunInMemory:
 
     def expect(self, frames: int) -> None:
         self.update(expected=frames, announced=frames)
+
+    def declare(self, purpose: Purpose) -> None:
+        if self.now.state not in ("armed", "receiving"):
+            raise ValueError(f"a series must be open to be for {purpose}, got none; arm the detector first")
+        self.update(purpose=purpose)
 
     def pause(self, paused: bool) -> None:
         self.update(paused=paused)

@@ -17,6 +17,7 @@ from service.listen import PortTakenError
 from service.preview import gray_bytes
 from service.pv_table import TABLE, as_markdown
 from service.pvs import start_pvs
+from service.status import DirectBeam
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
@@ -228,6 +229,20 @@ def test_expected_and_paused(serve, run, wait_until):
         ca.put("Paused", 7)
 
 
+def test_the_purpose_is_taken_for_an_open_series_only(serve, run, wait_until):
+    ca = serve()
+    with pytest.raises(ErrorResponseReceived, match="a series must be open to be for background, got none"):
+        ca.put("Purpose", b"background", data_type=ChannelType.STRING)
+    run.update(state="armed")
+    ca.put("Purpose", b"alignment", data_type=ChannelType.STRING)
+    assert run.now.purpose == "alignment"
+    assert math.isnan(ca.value("DirectBeam:Row"))
+    assert ca.value("DirectBeam:Peak") == -1
+    run.update(direct_beam=DirectBeam(row=488.31, col=514.62, peak=3000, photons=31000))
+    wait_until(lambda: ca.value("DirectBeam:Photons") == 31000)
+    assert (ca.value("DirectBeam:Row"), ca.value("DirectBeam:Column")) == (488.31, 514.62)
+
+
 def test_without_the_right_nothing_steers_and_nothing_else_is_written(serve, run, caplog):
     ca = serve()
     for name, value in [("Chi2RatioMax", 2.0), ("IntensityRatioMin", 0.1), ("Reconstruct", 1)]:
@@ -352,6 +367,44 @@ print(json.dumps(out), flush=True)
     assert "Point must be JSON text" in said["error"]
     assert [value for value, _ in said["events"]] == [-1, 0, 1, 2]
     assert all(seen - begun < 0.25 for (_, seen), begun in zip(said["events"][1:], taken, strict=True))
+
+
+@pytest.mark.parametrize("steering", [True, False])
+def test_a_session_sets_a_threshold_or_hears_why_not(serve, run, steering, tmp_path):
+    """The device of a session, in a process of its own, against the real PVs."""
+    serve(steering=steering)
+    run.start()
+    script = tmp_path / "session.py"
+    script.write_text(
+        """
+import json
+from devices.live_result import LiveResult
+live = LiveResult("TEST:", name="live")
+live.chi2_ratio_max.wait_for_connection(10)
+def outcome(value):
+    try:
+        live.chi2_ratio_max.set(value, timeout=5).wait(10)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "set"
+print(json.dumps([outcome(1.8), outcome(1e9), live.chi2_ratio_max.get(use_monitor=False)]))
+"""
+    )
+    environment = os.environ | {"EPICS_CA_REPEATER_PORT": os.environ["EPICS_CA_SERVER_PORT"]}
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, env=environment, timeout=60, check=False
+    )
+    within, outside, stands = json.loads(done.stdout)
+    if steering:
+        assert (within, stands) == ("set", 1.8)
+        assert outside.startswith(
+            "LiveServiceError: TEST:Chi2RatioMax must become 1e+09 within 5 s, got 1.8; the service"
+        )
+    else:
+        assert within.startswith(
+            "LiveServiceError: TEST:Chi2RatioMax must become 1.8 within 5 s, got a service that lets"
+        )
+        assert stands == 1.6
 
 
 def test_a_burst_is_pushed_together_and_the_last_value_stands(serve, run, wait_until):

@@ -176,6 +176,50 @@ def test_settings_points_and_expectations_survive(bench_of, scan, tmp_path):
     frames.assert_exact(status.result)
 
 
+def test_a_background_series_stays_one_through_a_kill_and_its_points_are_known_meanwhile(bench_of, scan, tmp_path):
+    from service.rescreen import rescreen_file
+    from service.scan_plans import done_points
+    from service.source import PointNote
+
+    frames = scan(12)
+    bench = bench_of(spool__enabled=True)
+    service = bench.start()
+    bench.open(frames)
+    bench.wait(lambda status: status.state == "armed")
+    service.declare("background")
+    for frame in range(12):
+        note = {"series": 3, "frame": frame, "point": frame, "x_um": 10.0 * frame, "y_um": 5.0}
+        service.book_point(PointNote(**note, void=frame == 2))
+    bench.send(frames, range(8))
+    bench.wait(lambda status: status.durable_through >= 8 and status.ledger_through >= 8)
+    before = service.status()
+    assert before.purpose == "background"
+    assert before.counts.background > 0 == before.counts.accepted
+    taken = [(10.0 * frame, 5.0) for frame in (0, 1, 3, 4, 5, 6, 7)]
+    assert done_points(bench.folder / "series_3.nxs") == taken  # of a running series
+    bench.photograph(tmp_path / "second")
+    bench.start()
+    status = bench.wait(lambda status: not status.fetching)
+    assert status.purpose == "background"
+    assert status.counts == before.counts
+    bench.send(frames, range(8, 12))
+    bench.end()
+    status = bench.wait_ended()
+    assert status.counts.accepted == 0
+    bench.stop()
+    assert len(done_points(status.result)) == 11
+    rescreen_file(bench.folder / "series_3.nxs", {"screening.chi2_ratio_max": 50.0})
+    assert set(verdicts_of(status.result).values()) <= {"background", "low_intensity", "gated"}
+
+
+def test_what_has_no_result_is_a_sentence(tmp_path):
+    from service.errors import UserError
+    from service.scan_plans import done_points
+
+    with pytest.raises(UserError, match="must be a result file of the live service, or its ledger must lie beside it"):
+        done_points(tmp_path / "series_1.nxs")
+
+
 @pytest.mark.parametrize("damage", ["newest checkpoint", "both checkpoints", "ledger", "part of the ledger's log"])
 def test_damaged_files_cost_what_they_held_and_no_more(bench_of, scan, tmp_path, damage):
     frames = scan(40)

@@ -102,3 +102,17 @@ def test_closing_does_not_wait_for_a_receiver():
     sender.close()
     assert time.monotonic() - start < 3.0
     assert threading.active_count() <= before
+
+
+def test_what_an_abort_drops_was_never_sent():
+    with sending() as (sender, pull):
+        pull.connect(sender.endpoint)
+        for series in range(1, 31):
+            for frame in range(12):
+                sender.put(image(frame, series=series))
+            came = [int(receive(pull, 1)[0][0])]
+            lost = sender.forget_images(series)
+            sender.put(end_message(series))
+            while b"dseries_end" not in (message := receive(pull, 1)[0])[0]:
+                came.append(int(message[0]))
+            assert sorted(came + lost) == list(range(12))

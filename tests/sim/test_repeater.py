@@ -32,6 +32,7 @@ def test_a_client_is_confirmed_and_hears_beacons_of_others(register):
             server.sendto(beacon, address)
             heard = await asyncio.wait_for(loop.sock_recv(client, 100), 5)
         transport.close()
+        ports.close()
         await asyncio.sleep(0)
         return HEADER.unpack(answer)[0], heard == beacon
 

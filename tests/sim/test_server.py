@@ -219,9 +219,17 @@ def test_wrong_usage_ends_with_2(options, words, tmp_path):
     assert "Traceback" not in log
 
 
-def test_claimed_ports_are_free_and_the_repeater_is_held():
+def test_claimed_ports_are_held_so_that_nobody_can_take_them_before_the_server_runs():
     ports = claim()
-    with ports.repeater, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-        with pytest.raises(OSError, match="Address already in use"):
-            other.bind(("127.0.0.1", ports.repeater_port))
-        assert ports.server not in EPICS_PORTS
+    wanted = [(socket.SOCK_STREAM, ports.server), (socket.SOCK_DGRAM, ports.server)]
+    for kind, port in [*wanted, (socket.SOCK_DGRAM, ports.repeater_port)]:
+        with socket.socket(socket.AF_INET, kind) as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with pytest.raises(OSError, match="Address already in use"):
+                other.bind(("127.0.0.1", port))
+    with pytest.raises(OSError, match=rf"port {ports.server} on 127.0.0.1 must be free .*; choose another --ca-port"):
+        claim(ports.server)
+    assert ports.server not in EPICS_PORTS
+    number = ports.server
+    ports.close()
+    claim(number).close()

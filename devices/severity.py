@@ -1,0 +1,23 @@
+"""EPICS severity: whether a record means what it shows."""
+
+from typing import Any
+
+INVALID = 3
+"""EPICS severity of a value that means nothing."""
+
+
+def is_invalid(signal: Any) -> bool:
+    """Whether the record behind a signal says that its value means nothing; one without a record always means it."""
+    return int(getattr(signal, "alarm_severity", 0) or 0) >= INVALID
+
+
+def ask(signal: Any) -> Any:
+    """Ask the IOC for the value of this moment; afterwards `is_invalid` speaks of this moment, too.
+
+    Raises
+    ------
+    TimeoutError, ophyd.utils.DisconnectedError
+        When it does not answer.
+    """
+    # The plain form leaves the severity that the last monitor brought.
+    return signal.get(use_monitor=False, form="ctrl")

@@ -1,0 +1,300 @@
+"""One Bluesky run that is one series of the detector: each point exposed until it is valid, one event each."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bluesky import plan_stubs as bps
+from bluesky import preprocessors as bpp
+from bluesky.utils import FailedStatus, Msg
+
+from devices.eiger import Eiger
+from devices.errors import PointError
+from devices.exposure import SeriesPlan
+from devices.stage import PiezoStage
+from devices.storage_ring import MARGIN_S, StorageRing
+from plans.plan_type import Plan
+from plans.top_up import check_fits, gate
+from plans.trajectory import ScanPoint, Trajectory
+
+MAX_REPEATS = 20
+PURPOSE_TIMEOUT_S = 10.0
+VETOED = ("gated", "corrupt")
+"""Verdicts after which a point is as good as not exposed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointOutcome:
+    """What the live service says of the exposure that was kept for a point.
+
+    Attributes
+    ----------
+    point : ScanPoint
+    verdict : str
+        The category; `pending` for the first frames of a series, empty when nobody answers (a plan that is only looked
+        at).
+    total : int
+        Photons on the frame, -1 when not known.
+    accepted : int
+        Frames in the sum so far.
+    resolution_m : float
+        Of the newest image, NaN before there is one.
+    """
+
+    point: ScanPoint
+    verdict: str
+    total: int
+    accepted: int
+    resolution_m: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """The devices of a scan and its manners.
+
+    Attributes
+    ----------
+    detectors : sequence
+        One `Eiger` and whatever else is read at every point.
+    stage : PiezoStage
+    ring : StorageRing or None
+        Whose countdown gates; the detector's own when None.
+    margin_s : float
+        Kept free between the end of an exposure and the next injection.
+    max_repeats : int
+        How often a point is repeated before the scan gives up.
+    """
+
+    detectors: Sequence[Any]
+    stage: PiezoStage
+    ring: StorageRing | None = None
+    margin_s: float = MARGIN_S
+    max_repeats: int = MAX_REPEATS
+    detector: Eiger = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find the one detector that makes the exposures.
+
+        Raises
+        ------
+        ValueError
+            When there is none, or more than one.
+        """
+        object.__setattr__(self, "detector", the_eiger(self.detectors))
+
+    @property
+    def machine(self) -> StorageRing:
+        """Whose countdown gates."""
+        return self.ring if self.ring is not None else self.detector.ring
+
+    @property
+    def read_at_points(self) -> list[Any]:
+        """Each device once; an axis goes when its whole stage is there."""
+        kept: list[Any] = []
+        for device in [*self.detectors, self.stage.x, self.stage.y]:
+            if device not in kept and getattr(device, "parent", None) not in kept:
+                kept.append(device)
+        return kept
+
+    def check(self, exposure_s: float, trajectory: Trajectory) -> None:
+        """Refuse, before anything moves, an exposure that never fits and a place that cannot be reached.
+
+        Raises
+        ------
+        ValueError
+            For the exposure.
+        ophyd.utils.LimitError
+            For a place outside the stage's limits.
+        StageError
+            When an axis does not count in um.
+        """
+        check_fits(self.machine, exposure_s, self.margin_s)
+        for axis, places in ((self.stage.x, trajectory.x_um), (self.stage.y, trajectory.y_um)):
+            axis.check_units()
+            for place in (min(places), max(places)):
+                axis.check_value(place)
+
+
+def series_run(
+    bench: Bench,
+    points: Iterable[ScanPoint],
+    exposure_s: float,
+    *,
+    most: int,
+    md: Mapping[str, Any],
+    learn: Callable[[PointOutcome], object] | None = None,
+    purpose: str = "sample",
+) -> Plan:
+    """Arm, expose each point until it is valid, disarm; however it ends, the shutter is closed.
+
+    Parameters
+    ----------
+    bench : Bench
+    points : iterable of ScanPoint
+        May be computed as the scan goes on: the next one is asked for when the one before has been exposed.
+    exposure_s : float
+    most : int
+        How many points there are at most.
+    md : mapping
+        Metadata of the run.
+    learn : callable, optional
+        Is told the `PointOutcome` of every point.
+    purpose : {"sample", "background"}
+        What the live service shall take the frames for.
+
+    Returns
+    -------
+    str
+        Unique id of the run.
+
+    Raises
+    ------
+    PointError
+        When a point got no valid exposure.
+    """
+    detector, devices = bench.detector, bench.read_at_points
+    series = SeriesPlan(exposure_s=exposure_s, points=most, spare=most + 2 * bench.max_repeats)
+
+    @bpp.stage_decorator(bench.detectors)
+    @bpp.run_decorator(md=dict(md))
+    def scan() -> Plan:
+        if purpose != "sample":
+            yield from declare_purpose(detector, purpose)
+        # Declared once: repeated after a pause, it would make a second descriptor.
+        yield from bpp.rewindable_wrapper(bps.declare_stream(*devices, name="primary"), rewindable=False)
+        for point in points:
+            yield from _point(bench, devices, point, exposure_s, learn)
+
+    def close() -> Plan:
+        yield from bps.abs_set(detector.shutter, "close", wait=True)
+
+    yield from bps.prepare(detector, series, wait=True)
+    return (yield from named_failures(bpp.finalize_wrapper(scan(), close())))
+
+
+def declare_purpose(detector: Eiger, purpose: str) -> Plan:
+    """Tell the live service what the frames of the series that has just been armed are for.
+
+    Raises
+    ------
+    bluesky.utils.FailedStatus
+        When the service does not show within `PURPOSE_TIMEOUT_S` that it has taken it.
+    """
+    yield from bps.abs_set(detector.live.purpose, purpose, timeout=PURPOSE_TIMEOUT_S, wait=True)
+
+
+def the_eiger(detectors: Sequence[Any]) -> Eiger:
+    """Return the one detector that makes the exposures.
+
+    Raises
+    ------
+    ValueError
+        When there is none, or more than one.
+    """
+    found = [device for device in detectors if isinstance(device, Eiger)]
+    if len(found) != 1:
+        names = ", ".join(str(getattr(device, "name", device)) for device in detectors) or "nothing"
+        raise ValueError(f"detectors must hold exactly one Eiger, got {names}; for example [eig1m, live]")
+    return found[0]
+
+
+def named_failures(plan: Plan) -> Plan:
+    """Raise what a device said went wrong, instead of bluesky's wrapper around it."""
+    try:
+        return (yield from plan)
+    except FailedStatus as failure:
+        cause = failure.__cause__
+        raise (cause if isinstance(cause, Exception) else failure) from None
+
+
+def _point(
+    bench: Bench,
+    devices: Sequence[Any],
+    point: ScanPoint,
+    exposure_s: float,
+    learn: Callable[[PointOutcome], object] | None,
+) -> Plan:
+    """Expose one point until it is valid, then emit its event."""
+    detector = bench.detector
+    vetoed: list[str] = []
+    for _ in range(bench.max_repeats + 1):
+        yield from bps.checkpoint()
+        yield from _expose(bench, point, exposure_s)
+        # From here to the event nothing is replayed: an exposure that was read belongs to one event, however often the
+        # run is paused. One that is voided by a pause before it is read reads as not valid and is repeated below.
+        outcome = yield from bpp.rewindable_wrapper(_save_if_valid(detector, devices, point), rewindable=False)
+        if outcome is not None and outcome.verdict not in VETOED:
+            if learn is not None:
+                learn(outcome)
+            return
+        if outcome is not None:
+            vetoed.append(f"{outcome.verdict} by the live service")
+    reasons = ", ".join([void.reason for void in detector.voids if void.point == point.index] + vetoed)
+    raise PointError(
+        f"point {point.index} at ({point.x_um:g}, {point.y_um:g}) um must have a valid exposure within "
+        f"{bench.max_repeats} repeats, got {reasons or 'no time before the injections'}; see what disturbs the beam, "
+        "then start again"
+    )
+
+
+def _expose(bench: Bench, point: ScanPoint, exposure_s: float) -> Plan:
+    """Everything that a pause may make happen twice."""
+    detector, stage = bench.detector, bench.stage
+    yield from bps.abs_set(detector.point, {"point": point.index, "x_um": point.x_um, "y_um": point.y_um}, wait=True)
+    yield from bps.mv(stage.x, point.x_um, stage.y, point.y_um)
+    yield from gate(bench.machine, exposure_s, bench.margin_s, overhead_s=detector.overhead_s)
+    yield from bps.trigger(stage, group="in position", wait=True)
+    yield from bps.trigger(detector, group="exposure", wait=True)
+
+
+def _save_if_valid(detector: Eiger, devices: Sequence[Any], point: ScanPoint) -> Plan:
+    """Read the exposure, which keeps it, and emit its event; void ones go to a stream of their own.
+
+    Returns
+    -------
+    PointOutcome or None
+        None, and no event, when the exposure is void. A frame that the service has vetoed has no event either.
+    """
+    reading = yield Msg("read", detector)
+    for _ in range(len(detector.voided.waiting)):
+        yield from bps.trigger(detector.voided, wait=True)
+        yield from event([detector.voided], "voided")
+    # A simulation of the plan answers nothing; then the point counts as taken.
+    if reading is not None and not reading[detector.valid.name]["value"]:
+        return None
+    outcome = yield from _look(detector, point)
+    if outcome.verdict not in VETOED:
+        yield from event(devices, "primary")
+    return outcome
+
+
+def _look(detector: Eiger, point: ScanPoint) -> Plan:
+    """What the service says of the newest frame; it shows nothing newer, since one frame is under way at a time."""
+    live = detector.live
+    if not live.last.verdict.connected:  # the detector does without the service, or says what it lacks
+        return PointOutcome(point=point, verdict="", total=-1, accepted=0, resolution_m=math.nan)
+    verdict = yield from _value(live.last.verdict, "")
+    total = yield from _value(live.last.total, -1)
+    accepted = yield from _value(live.frames.accepted, 0)
+    resolution = yield from _value(live.resolution, math.nan)
+    return PointOutcome(
+        point=point, verdict=str(verdict), total=int(total), accepted=int(accepted), resolution_m=float(resolution)
+    )
+
+
+def _value(signal: Any, default: Any) -> Plan:
+    """Read a signal; `default` in a simulation of the plan, which answers nothing.
+
+    As `bps.rd` does it, but without the half millisecond that bluesky's wrapper around each of its stubs takes.
+    """
+    reading = yield Msg("read", signal)
+    return default if reading is None else reading[signal.name]["value"]
+
+
+def event(devices: Sequence[Any], stream: str) -> Plan:
+    """Read devices into one event, without triggering anything."""
+    yield from bps.create(name=stream)
+    for device in devices:
+        yield from bps.read(device)
+    yield from bps.save()

@@ -1,0 +1,1 @@
+"""The catalogue of runs: Tiled, filled from the files of documents."""
