@@ -18,8 +18,14 @@ export const number = (value) => Math.round(value).toLocaleString("en").replaceA
 const frames = (count) => `${number(count)} ${count === 1 ? "frame" : "frames"}`;
 const sharply = (value, digits) => Number(value.toPrecision(digits)).toString();
 
+/** A large number as a factor and a power of ten. */
+export function power(value, digits) {
+  const [factor, exponent] = value.toExponential(digits).split("e+");
+  return exponent === undefined ? value.toPrecision(digits + 1) : `${factor} × 10${[...exponent].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]).join("")}`;
+}
+
 export function photons(value) {
-  return value < 1e6 ? `${number(value)} photons` : `${value.toExponential(2).replace("e+", " × 10^")} photons`;
+  return value < 1e6 ? `${number(value)} photons` : `${power(value, 2)} photons`;
 }
 
 export function length(metres) {
