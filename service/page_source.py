@@ -85,3 +85,6 @@ class PageSource(Protocol):
 
     def saved(self) -> dict[str, Any] | None:
         """Return the newest result file and how many rows of the ledger it holds, None before there is one; quick."""
+
+    def forget(self) -> None:
+        """Let go of arrays that nobody has looked at for a while."""

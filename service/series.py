@@ -175,8 +175,8 @@ class Series:
         self.versions = [SettingsVersion(version=1, settings=settings, from_frame=0)]
         self.ledger = Ledger(header.images)
         self.expected: int | None = None
-        self.remarks: list[Remark] = []
         self.purpose: Purpose = "sample"
+        self.remarks: list[Remark] = []
         self.unresolved: set[int] = set()
         self.to_fetch: dict[int, Category] = {}
         self.elsewhere: Callable[[int], bool] | None = None

@@ -64,9 +64,7 @@ class Views:
         NowhereError
             When the bytes of a frame are nowhere any more.
         """
-        with self._guard:
-            now = time.monotonic()
-            self._kept = {name: kept for name, kept in self._kept.items() if now - kept.at < FORGET_AFTER_S}
+        self.forget()
         match what:
             case "sum" | "background":
                 return self._sum(what)
@@ -76,6 +74,12 @@ class Views:
                 return self._frame(frame)
             case "prepared" | "reconstruction":
                 return self._image(what)
+
+    def forget(self) -> None:
+        """Let go of arrays that nobody has looked at for a while: a sum of 16M takes 145 MB."""
+        with self._guard:
+            now = time.monotonic()
+            self._kept = {name: kept for name, kept in self._kept.items() if now - kept.at < FORGET_AFTER_S}
 
     def _known(self, name: str, series: Series, values: object = None) -> Sight | None:
         """Return what was looked at before: these very values or, without them, what was read a moment ago."""

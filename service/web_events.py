@@ -121,7 +121,9 @@ class Feed:
     def _watch(self) -> None:
         seen, told, looked = -1, 0.0, 0.0
         while not self._stop.is_set():
-            if not self._wanted.wait(1.0):
+            looked_at = self._wanted.wait(1.0)
+            self._source.views.forget()
+            if not looked_at:
                 continue
             try:
                 count = self._source.wait_for_change(seen, STATUS_INTERVAL_S)

@@ -15,7 +15,7 @@ from service.preview import pool_max
 MOST_SIDE = 1024
 """The longest side of a piece: four million values at the most leave the service at once."""
 _EXACT_IN_FLOAT32 = 1 << 24
-_KEPT = 24
+_KEPT = 12
 _COMPRESSION = 0  # the quickest: a piece is made once and goes over a socket of this machine or a tunnel
 
 

@@ -257,7 +257,7 @@ function showStatus() {
     state.received = status.counts.received;
     state.receivedAt = performance.now();
   }
-  put(byId("series"), status.series === null ? "no series yet" : `series ${status.series}`);
+  put(byId("series"), status.series === null ? "no series yet" : `series ${status.series}${status.purpose === "sample" ? "" : `, ${status.purpose}`}`);
   showRunning();
   tile("tile-good", words.good(status));
   const answer = words.enough(status);

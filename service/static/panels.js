@@ -8,7 +8,7 @@ import { Sight } from "./sight.js";
 
 const byId = (id) => document.getElementById(id);
 const put = (element, text) => { if (element.textContent !== text) element.textContent = text; };
-const big = (value) => (value < 1e6 ? words.number(value) : value.toExponential(1).replace("e+", " × 10^"));
+const big = (value) => (value < 1e6 ? words.number(value) : words.power(value, 1));
 
 const NAMES = { sum: "Sum", last: "Last frame", background: "Background", prepared: "Amplitude given to the phasing", frame: "Frame" };
 const EMPTY = {
@@ -150,7 +150,7 @@ export class Pattern {
     const q = prepared ? radius * (this.sight.whole.facts.q_step_per_m ?? NaN) : qAt(radius, this.facts);
     const amount = Number.isNaN(value) ? "not measured" : prepared ? Number(value.toPrecision(4)) : `${words.number(value)} ${value === 1 ? "photon" : "photons"}`;
     const parts = [`row ${row}, col ${col}`, step > 1 && !Number.isNaN(value) ? `${amount} at most in ${step} × ${step}` : amount];
-    if (q > 0) parts.push(`q ${q.toExponential(3).replace("e+", " × 10^")} 1/m`, `${words.length(halfPeriod(q))}`);
+    if (q > 0) parts.push(`q ${words.power(q, 3)} 1/m`, `${words.length(halfPeriod(q))}`);
     put(byId("under"), parts.join(" · "));
   }
 
@@ -172,7 +172,7 @@ export class Pattern {
     if (sight.masked && this.facts) {
       circle(this.facts.central_px / 2, "#e7b5d1", [6, 4], 1.6);
       for (const radius of this.facts.ring_px) circle(radius, "#fff", [2, 3]);
-      this.label(context, "left out of the phasing", cx, cy - (this.facts.central_px / 2) * scale - 6, "center");
+      this.label(context, "left out of the phasing", cx, cy + (this.facts.central_px / 2) * scale + 12, "center");
     }
     if (!this.withRings) return;
     const [rows, cols] = sight.whole.facts.shape;

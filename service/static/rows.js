@@ -3,12 +3,15 @@
 const TYPES = { float64: Float64Array, float32: Float32Array, uint32: Uint32Array, uint8: Uint8Array };
 const AGAIN = 300; // positions of the newest frames may come after the frames themselves
 
+/** The service has nothing to show; its words say why. */
+export class Nothing extends Error {}
+
 /** What a binary answer holds: its facts, and the bytes behind them; null when one has them already. */
 export async function binary(address) {
   const answer = await fetch(address);
   if (answer.status === 204) {
     const none = JSON.parse(answer.headers.get("X-Facts") ?? "{}").none;
-    if (none) throw new Error(none);
+    if (none) throw new Nothing(none);
     return null;
   }
   if (!answer.ok) throw new Error((await answer.json()).error);

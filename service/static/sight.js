@@ -2,7 +2,7 @@
 // down to single pixels. Values come from the service as numbers, so what stands under the cursor is what was measured.
 
 import { GRAY, MASK, paint, scaleOf } from "./colours.js";
-import { binary } from "./rows.js";
+import { Nothing, binary } from "./rows.js";
 
 const PAUSE_MS = 1000;
 const LARGEST_SCALE = 64; // screen pixels a detector pixel
@@ -24,6 +24,7 @@ export class Sight {
     this.late = 0;
     this.listen();
     new ResizeObserver(() => this.resized()).observe(canvas);
+    document.addEventListener("visibilitychange", () => this.refresh());
   }
 
   // -- what is shown -------------------------------------------------------------------------------------------------
@@ -43,7 +44,7 @@ export class Sight {
 
   /** Fetch what is new, at most once a second unless a person has asked. */
   async refresh(now = false) {
-    if (!this.query) {
+    if (!this.query || document.hidden) {
       this.draw();
       return;
     }
@@ -73,7 +74,7 @@ export class Sight {
         if (whole || !this.detail) await this.refine(query);
       }
     } catch (error) {
-      if (query === this.query) {
+      if (query === this.query && error instanceof Nothing) { // anything else is the connection: the picture stays
         this.whole = null;
         this.detail = null;
         this.told({ error });

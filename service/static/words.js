@@ -18,8 +18,14 @@ export const number = (value) => Math.round(value).toLocaleString("en").replaceA
 const frames = (count) => `${number(count)} ${count === 1 ? "frame" : "frames"}`;
 const sharply = (value, digits) => Number(value.toPrecision(digits)).toString();
 
+/** A large number as a factor and a power of ten. */
+export function power(value, digits) {
+  const [factor, exponent] = value.toExponential(digits).split("e+");
+  return exponent === undefined ? value.toPrecision(digits + 1) : `${factor} × 10${[...exponent].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]).join("")}`;
+}
+
 export function photons(value) {
-  return value < 1e6 ? `${number(value)} photons` : `${value.toExponential(2).replace("e+", " × 10^")} photons`;
+  return value < 1e6 ? `${number(value)} photons` : `${power(value, 2)} photons`;
 }
 
 export function length(metres) {
@@ -82,6 +88,10 @@ function losses(status) {
 export function good(status) {
   const judged = taken(status) - status.counts.pending;
   if (!judged) return { level: "quiet", words: "No verdict yet", detail: "judged with the first frames" };
+  if (status.purpose === "alignment") return { level: "quiet", words: "Alignment", detail: "these frames are in no sum" };
+  if (status.purpose === "background") {
+    return { level: "ok", words: `${number(status.counts.background)} of background`, detail: "this series is for the background only" };
+  }
   const share = status.counts.accepted / judged;
   const percent = share === 1 ? "100" : sharply(Math.min(99.9, 100 * share), share < 0.1 ? 1 : 2);
   const level = share >= 0.5 || judged < 10 ? "ok" : share > 0.05 ? "warn" : "bad";

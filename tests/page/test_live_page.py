@@ -106,7 +106,7 @@ def screenshot_array(png):
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
-def test_a_click_on_the_map_shows_that_frame(page_of, beamline):
+def test_a_click_on_the_map_shows_that_frame(page_of, beamline, shots):
     page = page_of()
     result = beamline.snapshot()
     canvas = page.locator("#map:not([data-points='0'])[data-points]")
@@ -123,6 +123,7 @@ def test_a_click_on_the_map_shows_that_frame(page_of, beamline):
     page.locator("#zoom-one").click()
     page.locator("#pattern[data-step='1']").wait_for()
     seen = compare(page, truth, result["valid"])
+    page.screenshot(path=shots / "frame-single-pixels.png")
     assert seen > 20
     assert page.locator("#map-words").inner_text() == said
     # and by the keyboard: another point, another frame
@@ -142,6 +143,25 @@ def compare(page, truth, valid):
         assert value == wanted or (np.isnan(value) and np.isnan(wanted))
         photons += 0 if np.isnan(value) else value
     return photons
+
+
+def test_a_line_across_the_image_and_the_mask(page_of, shots):
+    page = page_of()
+    page.locator("#image[data-version]:not([data-version=''])").wait_for()
+    until(lambda: frames_in_sum(page))
+    page.locator("#mask").click()
+    page.locator("#profile").click()
+    page.locator("#profile-chart canvas").wait_for()
+    box = page.locator("#image").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * 0.2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.8, steps=4)
+    page.mouse.up()
+    assert re.match(r"x -?[\d.]+, y -?[\d.]+ nm · ", page.locator("#image-under").inner_text())
+    page.screenshot(path=shots / "mask-and-profile.png")
+    page.locator("label[for=what-prepared]").click()
+    page.locator("#pattern-words", has_text="Amplitude given to the phasing").wait_for()
+    page.screenshot(path=shots / "prepared.png")
 
 
 def test_a_click_on_a_dot_and_the_buttons_lead_through_rejected_frames(page_of, beamline):

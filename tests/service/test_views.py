@@ -288,3 +288,13 @@ def test_a_new_file_is_an_event(run, page_of):
                 assert json.loads(line.removeprefix("data: ")) == {"series": 3, "result": path, "rows": 40}
                 break
     assert set(told) == {"status", "snapshot"}
+
+
+def test_what_nobody_looks_at_any_more_is_let_go(run, page_of, monkeypatch, wait_until):
+    bench, _ = run
+    page = page_of(bench.service)
+    page.region("what=sum")
+    page.region("what=frame&frame=3")
+    assert set(bench.service.views._kept) == {"sum", "frame"}
+    monkeypatch.setattr("service.views.FORGET_AFTER_S", 0.0)
+    wait_until(lambda: not bench.service.views._kept)
