@@ -307,7 +307,7 @@ export class Reconstruction {
     if (!pixel) return;
     const nm = [1, 2, 5, 10, 20, 50, 100, 200, 500].findLast((length) => (length * 1e-9 / pixel) * sight.view.scale <= sight.canvas.clientWidth / 3) ?? 1;
     const wide = ((nm * 1e-9) / pixel) * sight.view.scale;
-    const [x, y] = [14, sight.canvas.clientHeight - 16];
+    const [x, y] = [14, sight.canvas.clientHeight - 40]; // above what is said of the pixel under the cursor
     context.fillStyle = "#000000a0";
     context.fillRect(x - 6, y - 24, wide + 12, 34);
     context.fillStyle = "#fff";
