@@ -18,7 +18,27 @@ import lz4.block
 import numpy as np
 import pytest
 
+_KEPT: list[object] = []
 _VECTORS = Path(__file__).parent / "processing" / "vectors"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kept_pvs() -> Iterator[None]:
+    """Keep every PV to the end: one that is collected while its server still speaks takes the whole process down.
+
+    pyepics clears its subscription then, which the thread of the client library may be in the middle of.
+    """
+    import epics
+
+    with pytest.MonkeyPatch.context() as patch:
+        made = epics.PV.__init__
+
+        def make(self: object, *args: object, **kwargs: object) -> None:
+            _KEPT.append(self)
+            made(self, *args, **kwargs)
+
+        patch.setattr(epics.PV, "__init__", make)
+        yield
 
 
 def encode(pixels: np.ndarray, encoding: str = "bslz4", block_bytes: int = 8192) -> tuple[str, bytes]:
