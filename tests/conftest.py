@@ -1,6 +1,7 @@
 """What all tests share: frames encoded as the detector encodes them, by third-party libraries only."""
 
 import hashlib
+import importlib.util
 import json
 import os
 import socket
@@ -19,6 +20,8 @@ import numpy as np
 import pytest
 
 _KEPT: list[object] = []
+collect_ignore = [] if importlib.util.find_spec("playwright") else ["page"]
+"""What needs packages of a group of its own is not even read without them."""
 _VECTORS = Path(__file__).parent / "processing" / "vectors"
 
 

@@ -82,13 +82,15 @@ def _serve(settings: "Settings", output: Path, stop: threading.Event) -> None:
     from service.catalog.writer import TiledSink
 
     server: Any = None
+    client: Any = None
     if settings.catalog.server is None:
         from service.catalog.server import CatalogServer
 
         server = CatalogServer(output / FOLDER, [output], settings.catalog.port)
     try:
         address = address_of(settings, output) if server is None else server.address
-        sink = TiledSink(connect(address), allow=None if server is None else server.allow)
+        client = connect(address)
+        sink = TiledSink(client, allow=None if server is None else server.allow)
         follower = Follower(output, sink, settings.spool.detector_files)
         _ready(address.url, None if server is None else output)
         while not stop.wait(LOOK_EVERY_S):
@@ -97,6 +99,8 @@ def _serve(settings: "Settings", output: Path, stop: threading.Event) -> None:
         while not _step(follower) and time.monotonic() < deadline:
             time.sleep(LOOK_EVERY_S)
     finally:
+        if client is not None:
+            client.context.http_client.close()
         if server is not None:
             server.close()
 

@@ -25,6 +25,17 @@ from service.errors import ConfigurationError, NotReachedError
 POINTS = 12
 
 
+# Tiled's client leaves sockets to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def collected():
+    """Have what a test leaves collected before the next one, which may be strict about it."""
+    yield
+    gc.collect()
+
+
 @pytest.fixture(scope="module")
 def scanned(tmp_path_factory):
     """Give the folder of a scan that filled its own catalogue, and what it said."""
@@ -125,14 +136,11 @@ def test_the_file_of_documents_is_whole_and_keeps_the_rules(scanned):
     assert [one["seq_nums"]["start"] for one in data] == [1, 6, 11, 16][: len(data)]
 
 
-# Tiled's client leaves the socket of a connection that was refused to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_without_the_key_nothing_is_told(server):
     with pytest.raises(NotReachedError, match=r"catalogue http://127.0.0.1:\d+ must answer") as refused:
         connect(Address(server.address.url, "0" * 64))
     assert server.address.key not in str(refused.value)
     assert server.address.key not in repr(server.address)
-    gc.collect()
 
 
 def test_the_catalogue_listens_on_this_machine_only(server):

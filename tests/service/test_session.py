@@ -162,7 +162,12 @@ def test_ctrl_c_twice_abort_and_leaving_at_a_prompt(tmp_path):
         assert prompt.ask("(eig1m.cam.armed.get(), eig1m.cam.acquire.get(), RE.state)") == "(0, 0, 'idle')"
         assert "live_last_total" in prompt.ask("live.read()")
         prompt.say("import ophyd, threading; dump = ophyd.EpicsSignal('25A:SIM:BeamDump', name='dump')")
-        prompt.say("for at, state in ((2, 1), (4, 0)): threading.Timer(at, dump.put, [state]).start()")
+        # a third of an exposure after the shutter has opened, for two thirds of one
+        prompt.say("fired = []; later = lambda at, state: threading.Timer(at, dump.put, [state]).start()")
+        prompt.say(
+            "once = lambda value, **_: value == 'Open' and not fired and (fired.append(1), later(1, 1), later(3, 0))"
+        )
+        prompt.say("shutter.status.subscribe(once, run=False);")
         seen = prompt.say("RE(ensemble_scan([eig1m, live], stage, 0, 10, 0, 0, 10, 60))")
         assert "less than 10 mA stored; the run goes on when the beam is back" in seen
         assert prompt.ask("[void.reason for void in eig1m.voids]") == "['paused']"
