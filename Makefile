@@ -26,7 +26,7 @@ install: $(READY) ## build .venv from the locked dependencies
 demo: $(READY) ## the whole beamline, simulated: scan, live sum, image, report
 	$(BIN)/xedm demo --no-browser
 
-test: $(READY) ## unit tests and the whole-way test, under five minutes
+test: $(READY) ## unit tests and the whole-way test, seven minutes on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(READY) ## lint, format, types, import rules
