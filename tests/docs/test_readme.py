@@ -190,6 +190,7 @@ def test_the_figures_about_phasing_are_drawn_and_print_what_the_page_says(tmp_pa
 def test_the_result_file_has_every_field_that_its_page_names(after_demo, book):
     page = (book.house / "docs/reference/result-file.md").read_text()
     fields = set(re.findall(r"`(/entry/[\w/]+)`", page))
+    fields = {field for field in fields if not field.startswith("/entry/note_")}  # there where a person wrote one
     assert len(fields) > 20
     with h5py.File(after_demo / "xedm-output/demo/series_1.nxs") as file:
         assert [field for field in sorted(fields) if field not in file] == []
