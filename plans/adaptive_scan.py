@@ -7,7 +7,6 @@ from typing import Any
 from devices.stage import PiezoStage
 from devices.storage_ring import MARGIN_S, StorageRing
 from plans.ensemble_scan import BEAM_UM
-from plans.estimate import time_estimate
 from plans.metadata import scan_metadata
 from plans.plan_type import Plan
 from plans.sample_map import WORTH, SampleMap
@@ -92,22 +91,16 @@ def adaptive_scan(
         raise ValueError("exposure must be given in s; for example exposure=60")
     _check_aims(frames, resolution)
     bench.check(exposure, trajectory)
-    estimate = time_estimate(
-        min(len(trajectory), frames or len(trajectory)), exposure, ring=bench.machine, margin=margin
-    )
+    estimate = bench.estimate(min(len(trajectory), frames or len(trajectory)), exposure)
     say(f"At least, unless it ends earlier: {estimate}", tell)
-    arguments = {
-        "detectors": [device.name for device in detectors],
-        "stage": stage.name,
-        "area": "survey" if isinstance(area, SurveyMap) else _plain(area),
-        "step": [x_step, y_step],
-        "exposure": exposure,
-        "frames": frames,
-        "resolution": resolution,
-        "margin": margin,
-        "max_repeats": max_repeats,
-        "sample": sample,
-    }
+    arguments = bench.arguments(
+        sample,
+        area="survey" if isinstance(area, SurveyMap) else _plain(area),
+        step=[x_step, y_step],
+        exposure=exposure,
+        frames=frames,
+        resolution=resolution,
+    )
     metadata = scan_metadata("adaptive_scan", trajectory, stage, exposure, arguments)
     metadata["time_estimate_s"] = estimate.total_s
     guide = Guide(list(trajectory), length_um=ALIKE_STEPS * math.sqrt(x_step * y_step), frames=frames,

@@ -5,7 +5,6 @@ from typing import Any
 
 from devices.stage import PiezoStage
 from devices.storage_ring import MARGIN_S, StorageRing
-from plans.estimate import time_estimate
 from plans.metadata import scan_metadata
 from plans.plan_type import Plan
 from plans.series_run import MAX_REPEATS, Bench, series_run
@@ -65,18 +64,9 @@ def background_scan(
     bench = Bench(detectors=detectors, stage=stage, ring=ring, margin_s=margin, max_repeats=max_repeats)
     points = listed_points(list(places) * count)
     bench.check(exposure, points)
-    estimate = time_estimate(len(points), exposure, ring=bench.machine, margin=margin)
+    estimate = bench.estimate(len(points), exposure)
     say(str(estimate), tell)
-    arguments = {
-        "detectors": [device.name for device in detectors],
-        "stage": stage.name,
-        "places": [list(place) for place in places],
-        "exposure": exposure,
-        "count": count,
-        "margin": margin,
-        "max_repeats": max_repeats,
-        "sample": sample,
-    }
+    arguments = bench.arguments(sample, places=[list(place) for place in places], exposure=exposure, count=count)
     metadata = scan_metadata("background_scan", points, stage, exposure, arguments)
     metadata["time_estimate_s"] = estimate.total_s
     run = series_run(bench, points, exposure, most=len(points), md=metadata | dict(md or {}), purpose="background")

@@ -6,7 +6,6 @@ from typing import Any
 from devices.stage import TOLERANCE_UM, PiezoStage
 from devices.storage_ring import MARGIN_S, StorageRing
 from plans.dwell import Batch, Exposures, batches
-from plans.estimate import time_estimate
 from plans.metadata import scan_metadata
 from plans.plan_type import Plan
 from plans.series_run import MAX_REPEATS, Bench, series_run
@@ -119,22 +118,18 @@ def ensemble_scan(
         )
     for batch in made:
         bench.check(batch.exposure_s, trajectory)
-    arguments = {
-        "detectors": [device.name for device in detectors],
-        "stage": stage.name,
-        "x_start": x_start,
-        "x_stop": x_stop,
-        "y_start": y_start,
-        "y_stop": y_stop,
-        "step": None if points is not None else [x_step, y_step],
-        "polygon": None if polygon is None else [list(corner) for corner in polygon],
-        "points": None if points is None else [list(place) for place in points],
-        "skip": sorted(skip),
-        "margin": margin,
-        "max_repeats": max_repeats,
-        "sample": sample,
-    }
-    estimates = [time_estimate(len(b.points), b.exposure_s, ring=bench.machine, margin=margin) for b in made]
+    arguments = bench.arguments(
+        sample,
+        x_start=x_start,
+        x_stop=x_stop,
+        y_start=y_start,
+        y_stop=y_stop,
+        step=None if points is not None else [x_step, y_step],
+        polygon=None if polygon is None else [list(corner) for corner in polygon],
+        points=None if points is None else [list(place) for place in points],
+        skip=sorted(skip),
+    )
+    estimates = [bench.estimate(len(batch.points), batch.exposure_s) for batch in made]
     for estimate in estimates:
         say(str(estimate), tell)
     uids = []

@@ -14,6 +14,7 @@ from devices.errors import PointError
 from devices.exposure import SeriesPlan
 from devices.stage import PiezoStage
 from devices.storage_ring import MARGIN_S, StorageRing
+from plans.estimate import TimeEstimate, time_estimate
 from plans.plan_type import Plan
 from plans.top_up import check_fits, gate
 from plans.trajectory import ScanPoint, Trajectory
@@ -96,6 +97,21 @@ class Bench:
             if device not in kept and getattr(device, "parent", None) not in kept:
                 kept.append(device)
         return kept
+
+    def arguments(self, sample: str | None, **own: Any) -> dict[str, Any]:
+        """Return a plan's arguments for its metadata, of plain types: those of all scans, and its `own`."""
+        return {
+            "detectors": [device.name for device in self.detectors],
+            "stage": self.stage.name,
+            **own,
+            "margin": self.margin_s,
+            "max_repeats": self.max_repeats,
+            "sample": sample,
+        }
+
+    def estimate(self, points: int, exposure_s: float) -> TimeEstimate:
+        """Predict how long so many points take."""
+        return time_estimate(points, exposure_s, ring=self.machine, margin=self.margin_s)
 
     def check(self, exposure_s: float, trajectory: Trajectory) -> None:
         """Refuse, before anything moves, an exposure that never fits and a place that cannot be reached.

@@ -5,7 +5,6 @@ from typing import Any
 
 from devices.stage import PiezoStage
 from devices.storage_ring import MARGIN_S, StorageRing
-from plans.estimate import time_estimate
 from plans.metadata import scan_metadata
 from plans.plan_type import Plan
 from plans.series_run import MAX_REPEATS, Bench, PointOutcome, series_run
@@ -85,22 +84,18 @@ def survey(
     x_step, y_step = both_axes(step)
     raster = snake_raster((x_start, x_stop, x_step), (y_start, y_stop, y_step))
     bench.check(exposure, raster)
-    estimate = time_estimate(len(raster), exposure, ring=bench.machine, margin=margin)
+    estimate = bench.estimate(len(raster), exposure)
     say(str(estimate), tell)
-    arguments = {
-        "detectors": [device.name for device in detectors],
-        "stage": stage.name,
-        "x_start": x_start,
-        "x_stop": x_stop,
-        "y_start": y_start,
-        "y_stop": y_stop,
-        "step": [x_step, y_step],
-        "exposure": exposure,
-        "reference": reference,
-        "margin": margin,
-        "max_repeats": max_repeats,
-        "sample": sample,
-    }
+    arguments = bench.arguments(
+        sample,
+        x_start=x_start,
+        x_stop=x_stop,
+        y_start=y_start,
+        y_stop=y_stop,
+        step=[x_step, y_step],
+        exposure=exposure,
+        reference=reference,
+    )
     metadata = scan_metadata("survey", raster, stage, exposure, arguments) | {"time_estimate_s": estimate.total_s}
     outcomes: list[PointOutcome] = []
     yield from series_run(
