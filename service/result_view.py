@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -111,15 +111,30 @@ def _frames_of_image(entry: h5py.Group) -> int:
     return int(entry["prepared"].attrs.get("frames", 0))
 
 
+def detector_geometry(entry: h5py.Group) -> Geometry:
+    """Return the geometry of the detector's pixels, with the beam centre that the screening used.
+
+    Raises
+    ------
+    KeyError
+        When the file does not say distance, wavelength, pixel and centre.
+    """
+    detector = entry["instrument/detector"]
+    return Geometry(
+        wavelength_m=float(entry["instrument/beam/incident_wavelength"][()]),
+        distance_m=float(detector["distance"][()]),
+        pixel_m=float(detector["x_pixel_size"][()]),
+        center=(float(detector["beam_center_y"][()]), float(detector["beam_center_x"][()])),
+    )
+
+
 def geometry_of(entry: h5py.Group, shown: Map) -> Geometry | None:
     """Return the geometry of a pattern's pixels; None when the file does not say distance, wavelength and pixel."""
     try:
-        detector = entry["instrument/detector"]
-        wavelength = float(entry["instrument/beam/incident_wavelength"][()])
-        distance, pixel = float(detector["distance"][()]), float(detector["x_pixel_size"][()])
+        geometry = detector_geometry(entry)
     except KeyError:
         return None
-    return Geometry(wavelength_m=wavelength, distance_m=distance, pixel_m=pixel * shown.bin_px, center=shown.center)
+    return replace(geometry, pixel_m=geometry.pixel_m * shown.bin_px, center=shown.center)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

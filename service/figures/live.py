@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from processing.geometry import Geometry
 from service.figures.style import log_map
 from service.preview import pool_max
+from service.result_view import detector_geometry
 
 MAX_SIDE = 1100
 """Pixels of the picture; the brightest pixel of each block is shown, as on the live page."""
@@ -59,7 +60,7 @@ def picture_of(result: Path, title: str, frames: Mapping[str, int]) -> LivePictu
             if not summed:
                 return None
             total, valid = entry["sum/data"][()], entry["sum/valid"][()]
-            geometry = _geometry(entry["instrument"])
+            geometry = _geometry(entry)
     except (OSError, KeyError):
         return None
     step = max(1, -(-max(total.shape) // MAX_SIDE))
@@ -72,15 +73,9 @@ def picture_of(result: Path, title: str, frames: Mapping[str, int]) -> LivePictu
     )
 
 
-def _geometry(instrument: h5py.Group) -> Geometry | None:
+def _geometry(entry: h5py.Group) -> Geometry | None:
     try:
-        detector = instrument["detector"]
-        return Geometry(
-            wavelength_m=float(instrument["beam/incident_wavelength"][()]),
-            distance_m=float(detector["distance"][()]),
-            pixel_m=float(detector["x_pixel_size"][()]),
-            center=(float(detector["beam_center_y"][()]), float(detector["beam_center_x"][()])),
-        )
+        return detector_geometry(entry)
     except (KeyError, ValueError):
         return None
 

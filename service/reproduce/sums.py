@@ -12,6 +12,7 @@ from processing.geometry import Geometry
 from processing.prepare import PrepareSettings, prepare
 from processing.prepared import Prepared, SummedPattern
 from service.reproduce.paper import BEAM_STOP_PX, PaperRun
+from service.result_view import detector_geometry
 
 _TABLE = 16_384
 
@@ -79,7 +80,6 @@ def read_sums(result: Path) -> Sums:
     """Read the sums of a result file."""
     with h5py.File(result) as file:
         entry = file["entry"]
-        detector = entry["instrument/detector"]
         accepted, background = (
             SummedPattern(
                 counts=entry[name]["data"][()],
@@ -92,10 +92,5 @@ def read_sums(result: Path) -> Sums:
             accepted=accepted,
             background=background,
             valid=entry["sum/valid"][()] != 0,
-            geometry=Geometry(
-                wavelength_m=float(entry["instrument/beam/incident_wavelength"][()]),
-                distance_m=float(detector["distance"][()]),
-                pixel_m=float(detector["x_pixel_size"][()]),
-                center=(float(detector["beam_center_y"][()]), float(detector["beam_center_x"][()])),
-            ),
+            geometry=detector_geometry(entry),
         )
