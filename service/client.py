@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 
 from service.errors import NotReachedError, UsageError, UserError
 from service.http_client import ask, ask_what_if, fetch, put_settings, read_token, settled_status
-from service.status import State, Status, WhatIf
+from service.status import ENDED, State, Status, WhatIf
 
 What = Literal["sum", "last", "background", "prepared", "reconstruction", "frame"]
 STATES: tuple[State, ...] = get_args(State)
-ENDED: tuple[State, ...] = ("complete", "incomplete", "failed")
 _TILE = 1024
 _TRIES = 5
 

@@ -1,8 +1,6 @@
 """The whole way in one go: simulation, service, Bluesky scan; and its live sum held against the truth."""
 
-import json
 import time
-import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,11 +10,13 @@ from typing import Any
 from service.config import Settings
 from service.documents import DocumentWriter
 from service.errors import NotReachedError, UserError
+from service.http_client import status_of
 from service.listen import listen_tcp, port_of
 from service.own_sum import own_sum
 from service.processes import Running, start_live, start_sim
 from service.scan_failure import told_in_a_sentence
 from service.session import beamline_names, build_session, close_channels, leave_safely, point_at
+from service.status import ENDED
 
 STEP_UM = 10.0
 EXPOSURE_S = {"au-sio2": 10.0, "nv-lp": 1.0}
@@ -26,7 +26,7 @@ SPEED = {("eig1m", "au-sio2"): 200.0, ("eig16m", "au-sio2"): 30.0, ("eig1m", "nv
 GATE_LATENCY_S = 0.1
 """What the session needs at most between looking at the countdown and the trigger, real seconds; the gate keeps so much
 more free before an injection, since simulated seconds pass faster."""
-_ENDED = ("complete", "incomplete", "failed")
+_STATUS_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,13 +88,7 @@ class Demo:
         NotReachedError
             When it does not answer.
         """
-        try:
-            with urllib.request.urlopen(f"{self.url}/status", timeout=10) as answer:  # noqa: S310 - our own loopback
-                status: dict[str, Any] = json.load(answer)
-                return status
-        except OSError as error:
-            problem = f"live service must answer at {self.url}, got {error} (log: {self.live.log})"
-            raise NotReachedError(problem) from None
+        return status_of(self.live, _STATUS_TIMEOUT_S)
 
     def wait_until_ended(self, say: Callable[[dict[str, Any]], None], writing_s: float = 60.0) -> dict[str, Any]:
         """Wait until the series has left `receiving` and its file is final.
@@ -106,7 +100,7 @@ class Demo:
         """
         begun, status = time.monotonic(), self.status()
         timeout_s = status["ends_within_s"] + writing_s
-        while status["state"] not in _ENDED:
+        while status["state"] not in ENDED:
             if time.monotonic() - begun > timeout_s:
                 raise NotReachedError(
                     f"series must end within {timeout_s:g} s after its last frame, it is still {status['state']} "

@@ -7,12 +7,15 @@ import urllib.request
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from service.errors import NotReachedError, UsageError, UserError
 from service.listen import LOOPBACK
 from service.status import WhatIf
+
+if TYPE_CHECKING:
+    from service.processes import Running
 
 _TIMEOUT_S = 30.0
 _SETTLE_S = 300.0
@@ -27,7 +30,14 @@ def _check(base: str) -> None:
         )
 
 
-def ask(base: str, path: str, method: str = "GET", body: object = None, token: str | None = None) -> Any:
+def ask(
+    base: str,
+    path: str,
+    method: str = "GET",
+    body: object = None,
+    token: str | None = None,
+    timeout_s: float = _TIMEOUT_S,
+) -> Any:
     """Send a request and return the JSON of the answer.
 
     Raises
@@ -37,7 +47,22 @@ def ask(base: str, path: str, method: str = "GET", body: object = None, token: s
     NotReachedError
         When nothing answers.
     """
-    return _send(base, path, method, body, token, lambda answer: json.loads(answer.read(_MAX_ANSWER)))
+    return _send(base, path, method, body, token, lambda answer: json.loads(answer.read(_MAX_ANSWER)), timeout_s)
+
+
+def status_of(live: "Running", timeout_s: float = _TIMEOUT_S) -> dict[str, Any]:
+    """Ask a service that this process has started for its status.
+
+    Raises
+    ------
+    NotReachedError
+        When it does not answer, with the place of its log.
+    """
+    try:
+        status: dict[str, Any] = ask(live.ready["http"], "/status", timeout_s=timeout_s)
+    except UserError as error:
+        raise NotReachedError(f"live service must answer: {error} (log: {live.log})") from None
+    return status
 
 
 def fetch(base: str, path: str) -> tuple[bytes, dict[str, Any]]:
@@ -59,7 +84,15 @@ def fetch(base: str, path: str) -> tuple[bytes, dict[str, Any]]:
     return found
 
 
-def _send(base: str, path: str, method: str, body: object, token: str | None, read: Callable[[Any], Any]) -> Any:
+def _send(
+    base: str,
+    path: str,
+    method: str,
+    body: object,
+    token: str | None,
+    read: Callable[[Any], Any],
+    timeout_s: float = _TIMEOUT_S,
+) -> Any:
     _check(base)
     headers = {"Content-Type": "application/json"}
     if token is not None:
@@ -67,7 +100,7 @@ def _send(base: str, path: str, method: str, body: object, token: str | None, re
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(base.rstrip("/") + path, data, headers, method=method)  # noqa: S310 - see above
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
             return read(answer)
     except urllib.error.HTTPError as error:
         try:

@@ -5,6 +5,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 State = Literal["idle", "armed", "receiving", "complete", "incomplete", "failed"]
+ENDED: tuple[State, ...] = ("complete", "incomplete", "failed")
+"""States in which a series has ended and its file is final."""
 Purpose = Literal["sample", "background", "alignment"]
 """What a series is for: its frames are screened; or summed as background where they hit neither silicon nor an edge; or
 not summed at all."""

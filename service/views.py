@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from processing.decode import decode
 from processing.frame import CATEGORY_NAMES, Category, EncodedFrame, Refusal
+from service.documents import plain
 from service.imaging import ImagingResult
 from service.ledger import PENDING
 from service.office import Office
@@ -192,15 +192,15 @@ class Views:
             return {}
         curves: dict[str, Any] = {
             "frames": result.frames,
-            "q_per_m": _plain(result.q_per_m),
-            "prtf": _plain(result.prtf),
-            "snr": {name: _plain(curve) for name, curve in result.snr.items()},
-            "figures": {name: _number(value) for name, value in result.figures.items()},
+            "q_per_m": plain(result.q_per_m),
+            "prtf": plain(result.prtf),
+            "snr": plain(result.snr),
+            "figures": plain(result.figures),
             "message": result.message,
             "warnings": list(result.warnings),
         }
         if result.guided_prtf is not None:
-            curves["guided_prtf"] = _plain(result.guided_prtf)
+            curves["guided_prtf"] = plain(result.guided_prtf)
         return curves
 
     def facts(self) -> dict[str, Any]:
@@ -255,15 +255,6 @@ class Views:
         except OSError:
             return None
         return {"free_bytes": usage.free, "total_bytes": usage.total}
-
-
-def _number(value: object) -> object:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _plain(curve: NDArray[Any]) -> list[float | None]:
-    """JSON knows no NaN and no infinity."""
-    return [float(value) if math.isfinite(value) else None for value in curve.tolist()]
 
 
 def _same(one: object, other: object) -> bool:

@@ -14,6 +14,7 @@ import typer
 from service.cli.output import end_with_input, say, set_up_logging
 from service.config import Settings, check_endpoint, load_settings
 from service.errors import UsageError
+from service.status import ENDED
 
 if TYPE_CHECKING:
     from service.claim import Claim
@@ -153,7 +154,7 @@ def _once_code(service: "LiveService") -> int | None:
     if not service.ended_series:
         return None
     status = service.status()
-    if status.state not in ("complete", "incomplete", "failed"):
+    if status.state not in ENDED:
         return None
     if status.degraded:
         return 1

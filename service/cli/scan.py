@@ -15,13 +15,14 @@ import typer
 
 from service.cli.simulation import check_simulation
 from service.errors import NotReachedError, UsageError
+from service.status import ENDED
 
 if TYPE_CHECKING:
     from service.catalog.client import CatalogProcess
     from service.config import Settings
 
 SIM_SPEED = 100.0
-FINAL_STATES = ("complete", "incomplete", "failed", "idle")
+FINAL_STATES = (*ENDED, "idle")
 """Idle: the series ended before its first frame, and nothing is left of it."""
 WRITING_TIMEOUT_S = 60.0
 """For the final file, beyond the time in which the service ends a series without an end and makes its last image."""
@@ -223,10 +224,9 @@ def _from_page(page: str | None) -> dict[str, Any]:
     """What only the service's page knows: where the result is, and frames without a final verdict."""
     if page is None:
         return {}
-    import urllib.request
+    from service.http_client import ask
 
-    with urllib.request.urlopen(f"{page}/status", timeout=10) as answer:  # noqa: S310 - our own loopback
-        status = json.load(answer)
+    status = ask(page, "/status", timeout_s=10.0)
     return {"result": status["result"], "unresolved": status["unresolved"]}
 
 

@@ -3,17 +3,17 @@
 import json
 import math
 import time
-import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from service.errors import NotReachedError, UserError
+from service.http_client import status_of
 from service.processes import Running, start, start_live
 from service.reproduce.paper import RUNS, PaperRun
+from service.status import ENDED
 
-_ENDED = ("complete", "incomplete", "failed")
 _POLL_S = 0.5
 _START_TIMEOUT_S = 120.0
 _WRITING_S = 60.0
@@ -216,10 +216,10 @@ def _wait(live: Running, sender: Running, frames: int, progress: Progress) -> di
     """Follow the series to its final file."""
     quiet_since, seen = time.monotonic(), -1
     while True:
-        status = _status(live)
+        status = status_of(live)
         received = int(status["counts"]["received"])
         progress(received, frames)
-        if status["state"] in _ENDED:
+        if status["state"] in ENDED:
             if not status["result"]:
                 raise UserError(f"series must leave a result file, got none (log: {live.log})")
             return status
@@ -235,13 +235,3 @@ def _wait(live: Running, sender: Running, frames: int, progress: Progress) -> di
                 f"with {received} of {frames} frames (log: {live.log})"
             )
         time.sleep(_POLL_S)
-
-
-def _status(live: Running) -> dict[str, Any]:
-    url = f"{live.ready['http']}/status"
-    try:
-        with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - our own loopback
-            status: dict[str, Any] = json.load(answer)
-            return status
-    except OSError as error:
-        raise NotReachedError(f"live service must answer at {url}, got {error} (log: {live.log})") from None
