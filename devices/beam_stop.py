@@ -1,7 +1,7 @@
 """The beam stop: in front of the detector, and never out without attenuation."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from ophyd import FormattedComponent
@@ -10,7 +10,7 @@ from ophyd.status import DeviceStatus
 from devices.attenuator import Attenuator
 from devices.errors import BeamStopError, InterlockError
 from devices.guarded import GuardedSignal
-from devices.two_states import FAULT, TwoStates
+from devices.two_states import TwoStates
 
 Wanted = Literal["in", "out"]
 BEAM_STOP_TIMEOUT_S = 30.0
@@ -27,8 +27,6 @@ class BeamStop(TwoStates):
 
     Parameters
     ----------
-    command, status : str
-        PVs of the command (enum, written by index) and the status (enum, read by its words).
     attenuator : Attenuator
         The one that must be in the beam before the stop leaves.
     safe_transmission : float
@@ -37,8 +35,8 @@ class BeamStop(TwoStates):
         Indices to write.
     timeout_s : float
         Wall seconds for a move.
-    states, faults
-        The IOC's words, see `TwoStates`.
+    **kwargs
+        `command`, `status`, `name`, and the IOC's words (`states`, `faults`): see `TwoStates`.
     """
 
     REACHED: ClassVar[Mapping[str, str]] = {"in": "In", "out": "Out"}
@@ -50,30 +48,16 @@ class BeamStop(TwoStates):
     def __init__(
         self,
         *,
-        command: str,
-        status: str,
         attenuator: Attenuator,
-        name: str,
         safe_transmission: float = SAFE_TRANSMISSION,
         in_value: int = 1,
         out_value: int = 0,
         timeout_s: float = BEAM_STOP_TIMEOUT_S,
-        states: Mapping[str, str] | None = None,
-        faults: Sequence[str] = (FAULT,),
         **kwargs: Any,
     ) -> None:
         self.attenuator = attenuator
         self.safe_transmission = safe_transmission
-        super().__init__(
-            command=command,
-            status=status,
-            name=name,
-            values={"in": in_value, "out": out_value},
-            timeout_s=timeout_s,
-            states=states,
-            faults=faults,
-            **kwargs,
-        )
+        super().__init__(values={"in": in_value, "out": out_value}, timeout_s=timeout_s, **kwargs)
         attenuator.protect(self)
 
     @property

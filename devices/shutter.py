@@ -1,12 +1,12 @@
 """The fast shutter: a command, and a status that alone says where the blades are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from ophyd.status import DeviceStatus
 
 from devices.errors import ShutterError
-from devices.two_states import FAULT, TwoStates
+from devices.two_states import TwoStates
 
 Wanted = Literal["open", "close"]
 SHUTTER_TIMEOUT_S = 5.0
@@ -20,15 +20,13 @@ class FastShutter(TwoStates):
 
     Parameters
     ----------
-    command, status : str
-        PVs of the command (an enum, written by index) and of the status (an enum, read by its words Open, Closed,
-        Opening, Closing, Fault).
     open_value, close_value : int
         Indices to write.
     timeout_s : float
         Wall seconds for a move.
-    states, faults
-        The IOC's words, see `TwoStates`.
+    **kwargs
+        `command`, `status`, `name`, and the IOC's words where they are not Open, Closed and Fault (`states`, `faults`):
+        see `TwoStates`.
     """
 
     REACHED: ClassVar[Mapping[str, str]] = {"open": "Open", "close": "Closed"}
@@ -38,26 +36,12 @@ class FastShutter(TwoStates):
     def __init__(
         self,
         *,
-        command: str,
-        status: str,
-        name: str,
         open_value: int = 1,
         close_value: int = 0,
         timeout_s: float = SHUTTER_TIMEOUT_S,
-        states: Mapping[str, str] | None = None,
-        faults: Sequence[str] = (FAULT,),
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            command=command,
-            status=status,
-            name=name,
-            values={"open": open_value, "close": close_value},
-            timeout_s=timeout_s,
-            states=states,
-            faults=faults,
-            **kwargs,
-        )
+        super().__init__(values={"open": open_value, "close": close_value}, timeout_s=timeout_s, **kwargs)
 
     @property
     def is_open(self) -> bool:

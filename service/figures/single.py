@@ -4,6 +4,8 @@ import math
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from processing.geometry import Geometry
@@ -40,8 +42,7 @@ def draw_pattern(
         How many pixels along a side one value stands for.
     """
     rows, cols = values.shape
-    figure = new_figure(side_in * 1.18, side_in * min(2.0, max(0.5, rows / cols)))
-    axes = figure.add_subplot()
+    figure, axes = _map_figure(values.shape, title, side_in)
     known = values[np.isfinite(values) & (values > 0)]
     # A bright ring about the beam stop would else take all colours; what is brighter shows as the brightest.
     limits = (float(np.percentile(known, 1)), float(np.percentile(known, 99.95))) if known.size else None
@@ -57,8 +58,6 @@ def draw_pattern(
             (-0.5 - row) * per_px,
         )
         log_map(axes, values, label=label, extent=extent, axis="q (1/nm)", limits=limits)
-    if title:
-        axes.set_title(title, loc="left")
     return save(figure, path)
 
 
@@ -75,9 +74,7 @@ def draw_density(
     pixel_m : float
         Pixel of the image in m.
     """
-    rows, cols = image.shape
-    figure = new_figure(side_in * 1.18, side_in * min(2.0, max(0.5, rows / cols)))
-    axes = figure.add_subplot()
+    figure, axes = _map_figure(image.shape, title, side_in)
     pixel_nm = 1e9 * pixel_m
     limits = (min(0.0, float(image.min())), float(image.max()) or 1.0)
     linear_map(
@@ -86,11 +83,19 @@ def draw_density(
         label="density (a.u.)",
         limits=limits,
         pixel_nm=pixel_nm,
-        bar_nm=round_length(0.3 * rows * pixel_nm),
+        bar_nm=round_length(0.3 * image.shape[0] * pixel_nm),
     )
+    return save(figure, path)
+
+
+def _map_figure(shape: tuple[int, ...], title: str, side_in: float) -> tuple[Figure, Axes]:
+    """Return a figure for a map of (rows, cols), with its title."""
+    rows, cols = shape
+    figure = new_figure(side_in * 1.18, side_in * min(2.0, max(0.5, rows / cols)))
+    axes = figure.add_subplot()
     if title:
         axes.set_title(title, loc="left")
-    return save(figure, path)
+    return figure, axes
 
 
 def draw_quality(
