@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from processing.frame import CATEGORY_NAMES, MAX_FRAMES, Category, FrameScore
+from processing.frame import CATEGORY_NAMES, Category, FrameScore
 from service.ranges import true_ranges
 from service.source import PointNote
 
 PENDING = 255
 LOST = 254
 """Verdict of a row whose frame went with a killed service before its bytes were safe: it counts as missing."""
-_LEAST_ROOM = 1024
+_LEAST_ROOM, _MOST_ROOM = 1 << 10, 1 << 18
+"""Rows to have room for from the start, 9 MB at most; more grow by doubling."""
 _UNREADABLE = 0xFFFFFFFF
 COLUMNS: Mapping[str, type] = {
     "frame": np.uint32,
@@ -45,14 +46,16 @@ class Ledger:
     Parameters
     ----------
     announced : int or None
-        For how many frames to have room from the start; memory is touched only as rows come.
+        For how many frames to have room from the start, within limits: a header may announce anything.
     """
 
     def __init__(self, announced: int | None = None) -> None:
-        room = max(_LEAST_ROOM, min(announced or 0, MAX_FRAMES))
-        self._columns: dict[str, NDArray[Any]] = {name: np.zeros(room, dtype) for name, dtype in COLUMNS.items()}
+        room = min(max(announced or 0, _LEAST_ROOM), _MOST_ROOM)
+        # np.full touches the memory, np.zeros does not: a process that grows all night looks like one that leaks.
+        self._columns: dict[str, NDArray[Any]] = {name: np.full(room, 0, dtype) for name, dtype in COLUMNS.items()}
         self._rows = 0
-        self._row_after: NDArray[np.int32] = np.zeros(room, np.int32)  # of a frame number: its row plus one, 0 for none
+        # Of a frame number: its row plus one, 0 for none.
+        self._row_after: NDArray[np.int32] = np.full(room, 0, np.int32)
         self._distinct = 0
         self.highest_frame = -1
         self.counts = dict.fromkeys(CATEGORY_NAMES, 0)
@@ -142,7 +145,7 @@ class Ledger:
             One for each of `COLUMNS`.
         """
         self._rows = len(columns["frame"])
-        room = max(1024, 2 * self._rows)
+        room = max(_LEAST_ROOM, 2 * self._rows)
         for name, dtype in COLUMNS.items():
             self._columns[name] = np.zeros(room, dtype)
             self._columns[name][: self._rows] = columns[name]
