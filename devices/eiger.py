@@ -9,13 +9,13 @@ from typing import Any
 
 from ophyd import Component, Device, Signal
 from ophyd.device import RedundantStaging, Staged
-from ophyd.status import DeviceStatus
+from ophyd.status import DeviceStatus, Status
 
 from devices.arrival import Arrivals, AtService, InFiles
 from devices.eiger_arm import DataSource, HeaderDetail, arm, await_header, configure, disarm
 from devices.eiger_cam import EigerCam
 from devices.errors import DetectorError
-from devices.exposure import Exposure, SeriesPlan, Void, VoidedExposure, Witness
+from devices.exposure import Exposure, ExposureOver, SeriesPlan, Void, VoidedExposure, Witness
 from devices.live_result import BOOKING_TIMEOUT_S, LiveResult
 from devices.presence import ReturnGuard, await_presence, silent
 from devices.scan_notes import PAUSE_TIMEOUT_S, ScanNotes
@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 FRAME_MARGIN_S = 10.0
 """Wall seconds beyond the exposure for readout, network and service."""
+SPOILT_BY = {"cancelled": "paused", "lost": "lost on its way"}
+"""What is said of an exposure whose frame is not waited for any more, or has not come."""
 LIVE_TIMEOUT_S = 5.0
 """How long a scan waits at its start for a live service before it does without, wall s."""
 
@@ -43,9 +45,10 @@ class Eiger(Device):
     """Eiger behind ADEiger, with completion by the frame's arrival at the live service.
 
     `prepare(SeriesPlan(...))`, then `stage()` arms once; every `trigger()` books the point at the service, opens the
-    shutter, writes one Trigger, waits until the service has seen the frame, closes the shutter and judges the exposure:
-    one that met an injection, a lost beam, a shutter that was not open or a pause is void, the service is told so, and
-    `valid` is 0 so that the plan repeats the point. `unstage()` disarms.
+    shutter, writes one Trigger, waits until the exposure is over, judges it, closes the shutter and waits until the
+    service has seen the frame. An exposure that met an injection, a lost beam, a shutter that was not open or a pause
+    is void, the service is told so, and `valid` is 0 so that the plan repeats the point. `over` tells when the stage
+    may move. `unstage()` disarms.
 
     A pause voids the exposure that runs (and one that is complete but that nobody has read yet) and closes the shutter;
     the detector cannot be stopped without ending the series, so that frame still comes and is counted as gated, and the
@@ -75,6 +78,7 @@ class Eiger(Device):
     seen_by = Component(Signal, value="", kind="config")
     void_reason = Component(Signal, value="", kind="omitted")
     voided = Component(VoidedExposure, "", kind="omitted")
+    over = Component(ExposureOver, "", kind="omitted")
 
     def __init__(
         self,
@@ -208,7 +212,7 @@ class Eiger(Device):
                 raise DetectorError(f"{self.name} must be staged before it is triggered; use a plan that stages it")
             if self._exposure is not None:
                 self._exposure.cancelled.set()
-            self._exposure = exposure
+            self._exposure = self.over.exposure = exposure
             self._worker = threading.Thread(
                 target=self._run,
                 args=(series, exposure, status, before),
@@ -238,6 +242,8 @@ class Eiger(Device):
             if not exposure.cancelled.is_set():
                 status.set_exception(error)
                 return
+        finally:
+            _finish(exposure.over)
         status.set_finished()
         if closing is not None:  # while the plan goes on: the next exposure waits for it, and tells if it failed
             self._shutter_problem = _problem_of(closing, self.shutter.timeout_s + 1.0)
@@ -268,7 +274,8 @@ class Eiger(Device):
             # Also after a pause, which may have closed it before this thread opened it.
             await_presence((self.shutter.command, self.shutter.status))
             closing: DeviceStatus = self.shutter.set("close")
-        self._complete(series, exposure, reason)
+            _finish(exposure.over)
+        self._complete(series, exposure, reason or self._await_frame(series, frame, cancelled))
         return closing
 
     def _needed(self) -> tuple[Any, ...]:
@@ -278,28 +285,32 @@ class Eiger(Device):
         return (*beam, *detector, *((self.live.point, self.live.last.frame) if self._notes.told else ()))
 
     def _trigger_and_wait(self, series: Series, exposure: Exposure, witness: Witness) -> str:
-        """Write the trigger and wait for the frame; returns what spoilt the exposure."""
+        """Write the trigger and wait for the end of the exposure; returns what spoilt it."""
         exposure_s = series.plan.exposure_s
         if not witness.fits(exposure_s):
             return witness.verdict() or "no time left before the injection"
-        with self._lock:
-            if exposure.cancelled.is_set():
-                return "paused"
-            frame = series.trigger(exposure)
-        outcome = series.await_frame(frame, exposure_s + self.frame_margin_s, exposure.cancelled.is_set)
-        if outcome == "cancelled":
-            return "paused"
-        if outcome == "lost":
-            return "lost on its way"
+        with series.watch_exposure() as watch:
+            with self._lock:
+                if exposure.cancelled.is_set():
+                    return "paused"
+                frame = series.trigger(exposure)
+            outcome = watch.until_over(frame, exposure_s + self.frame_margin_s, exposure.cancelled.is_set)
+        if outcome in SPOILT_BY:
+            return SPOILT_BY[outcome]
         witness.look()
         spoilt = witness.verdict()
         if not spoilt and math.isfinite(elapsed := witness.elapsed_s()):  # an injection starts the countdown anew
             series.check_duration(frame, elapsed)
             self._overheads.append(max(0.0, elapsed - exposure_s))
-        # Its monitor comes before that of the frame's number.
-        if not spoilt and self._notes.told and self.live.last.verdict.get() == "corrupt":
-            spoilt = "corrupt"
         return spoilt
+
+    def _await_frame(self, series: Series, frame: int, cancelled: Callable[[], bool]) -> str:
+        """Wait until the frame of an exposure that nothing has spoilt is seen; returns what spoilt it on its way."""
+        outcome = series.await_frame(frame, series.plan.exposure_s + self.frame_margin_s, cancelled)
+        if outcome in SPOILT_BY:
+            return SPOILT_BY[outcome]
+        # Its monitor comes before that of the frame's number.
+        return "corrupt" if self._notes.told and self.live.last.verdict.get() == "corrupt" else ""
 
     def _complete(self, series: Series, exposure: Exposure, reason: str) -> None:
         with self._lock:
@@ -414,3 +425,8 @@ def _problem_of(status: DeviceStatus, timeout_s: float) -> Exception | None:
     """Wait for a status that has a deadline of its own; return what went wrong."""
     problem: Exception | None = status.exception(timeout=timeout_s)
     return problem
+
+
+def _finish(over: Status) -> None:
+    if not over.done:
+        over.set_finished()

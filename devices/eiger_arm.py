@@ -53,7 +53,7 @@ def configure(
     cam.write(cam.acquire_period, plan.exposure_s + float(cam.dead_time.get()))
     cam.write(cam.num_triggers, plan.triggers)
     cam.write(cam.manual_trigger, ON)
-    cam.choose(cam.shutter_mode, "None")  # the driver must not move the shutter as well
+    have_exposures_told(cam)
     if to_files or data_source == "filewriter":
         cam.write(cam.fw_enable, ON)
     if to_files:
@@ -62,6 +62,47 @@ def configure(
     cam.write(cam.stream_enable, 0 if to_files else ON)
     cam.choose(cam.stream_hdr_detail, header_detail)
     cam.choose(cam.compression_algo, "BS LZ4")
+
+
+def have_exposures_told(cam: EigerCam) -> bool:
+    """Have the driver tell when each exposure is over, where it can do that without moving a shutter.
+
+    With ShutterMode at EPICS PV, ADDriver opens ShutterControlEPICS before each software trigger and closes it when the
+    detector has answered, which it does at the end of the exposure. Where a shutter is linked to that record, the mode
+    becomes None: the driver must not move the shutter as well, and the frame's arrival tells.
+
+    Returns
+    -------
+    bool
+        Whether it tells.
+
+    Raises
+    ------
+    DetectorError
+        When a setting is refused.
+    """
+    links = (cam.shutter_open_link, cam.shutter_close_link)
+    tells = cam.exposing.connected and all(link.connected and not _names_a_pv(str(link.get())) for link in links)
+    if tells:
+        cam.write(cam.shutter_open_delay, 0.0)
+        cam.write(cam.shutter_close_delay, 0.0)
+    cam.choose(cam.shutter_mode, "EPICS PV" if tells else "None")
+    return tells
+
+
+def _names_a_pv(link: str) -> bool:
+    """Whether an output link goes anywhere; an empty one and a constant do not.
+
+    Examples
+    --------
+    >>> [_names_a_pv(link) for link in ("", "0", "25A-FS:Cmd PP NMS")]
+    [False, False, True]
+    """
+    try:
+        float(link or 0)
+    except ValueError:
+        return bool(link.strip())
+    return False
 
 
 def arm(cam: EigerCam) -> int:

@@ -26,6 +26,9 @@ OPTIONAL = (
     "state",
     "error",
     "driver_version",
+    "exposing",
+    "shutter_open_link",
+    "shutter_close_link",
 )
 """Records that came with R3-0, and those that only tell more."""
 
@@ -71,6 +74,9 @@ class EigerCam(EigerDetectorCam):
     auto_summation = ADComponent(SignalWithRBV, "AutoSummation", kind="omitted")
     pixel_mask_applied = ADComponent(SignalWithRBV, "PixelMaskApplied", kind="config")
     countrate_corr_applied = ADComponent(SignalWithRBV, "CountrateCorrApplied", kind="config")
+    exposing = ADComponent(EpicsSignalRO, "ShutterControlEPICS", auto_monitor=True, kind="omitted")
+    shutter_open_link = ADComponent(EpicsSignalRO, "ShutterOpenEPICS.OUT", string=True, kind="omitted")
+    shutter_close_link = ADComponent(EpicsSignalRO, "ShutterCloseEPICS.OUT", string=True, kind="omitted")
     stream_hdr_appendix = ADComponent(EpicsSignal, "StreamHdrAppendix", string=True, kind="omitted")
     stream_img_appendix = ADComponent(EpicsSignal, "StreamImgAppendix", string=True, kind="omitted")
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ophyd import Component, Device, Signal, get_cl
-from ophyd.status import DeviceStatus
+from ophyd.status import DeviceStatus, Status
 from ophyd.utils import DisconnectedError
 
 from devices.severity import INVALID
@@ -73,6 +73,8 @@ class Exposure:
         The frame has been seen and judged.
     kept : bool
         Somebody has read it: a pause leaves it alone from here on.
+    over : ophyd.status.Status
+        Done when the detector counts no more, or the exposure has come to nothing: the stage may move.
     cancelled : threading.Event
         Nobody waits for it any more.
     """
@@ -84,6 +86,7 @@ class Exposure:
     void: str = ""
     complete: bool = False
     kept: bool = False
+    over: Status = field(default_factory=Status)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 
@@ -95,6 +98,20 @@ class Void:
     frame: int
     point: int
     reason: str
+
+
+class ExposureOver(Device):
+    """Trigger it to wait until the exposure under way is over; its frame may come later."""
+
+    exposure: Exposure | None = None
+
+    def trigger(self) -> Status:
+        """Return the status of the newest exposure's end."""
+        if self.exposure is not None:
+            return self.exposure.over
+        status = DeviceStatus(self)
+        status.set_finished()
+        return status
 
 
 class VoidedExposure(Device):

@@ -2,16 +2,17 @@
 
 import threading
 from collections.abc import Callable
-from typing import Literal
+from types import TracebackType
+from typing import Any, Literal, Self
 
 from devices.arrival import Arrivals
 from devices.eiger_cam import EigerCam
 from devices.errors import DetectorError, FrameTimeoutError
 from devices.exposure import Exposure, SeriesPlan, Void
 from devices.presence import await_presence, silent
-from devices.waiting import Watch
+from devices.waiting import Latest, Watch
 
-Outcome = Literal["seen", "cancelled", "lost"]
+Outcome = Literal["over", "seen", "cancelled", "lost"]
 
 COUNTDOWN_ROUNDING_S = 2.0
 """How far the elapsed time by the countdown may be off; some facilities show whole seconds."""
@@ -60,6 +61,10 @@ class Series:
                 "with more spare ones, or see why so many exposures were void"
             )
         return frame
+
+    def watch_exposure(self) -> "ExposureWatch":
+        """Return what waits for the end of the next exposure; enter it before the trigger."""
+        return ExposureWatch(self, self._cam, self._arrivals, self._parties)
 
     def trigger(self, exposure: Exposure) -> int:
         """Write the trigger of an exposure; returns the number of its frame."""
@@ -186,3 +191,58 @@ class Series:
                 f"series {self.number} must have had {triggered} triggers, got frame {newest} already; somebody else "
                 "triggers this detector, so points and frames no longer agree: start the scan again"
             )
+
+
+class ExposureWatch:
+    """Wait until an exposure is over, which the driver tells before the frame comes.
+
+    See `devices.eiger_arm.have_exposures_told`; where the driver does not tell, the coming of the frame does.
+    """
+
+    def __init__(self, series: Series, cam: EigerCam, arrivals: Arrivals, parties: tuple[Any, ...]) -> None:
+        self._series, self._cam, self._arrivals, self._parties = series, cam, arrivals, parties
+        self._tells = {"exposing": cam.exposing} if cam.exposing.connected else {}
+        self._watch = Watch(armed=cam.armed, **self._tells, **arrivals.signals())
+        self._before = 0
+        self._begun = False
+
+    def __enter__(self) -> Self:
+        """Begin to listen."""
+        self._watch.__enter__()
+        if self._tells:
+            self._before = self._watch.updates("exposing")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop to listen."""
+        self._watch.__exit__(kind, error, trace)
+
+    def until_over(self, frame: int, timeout_s: float, cancelled: Callable[[], bool]) -> Outcome:
+        """Wait for the end of the exposure that makes `frame`.
+
+        Returns
+        -------
+        {"over", "seen", "cancelled", "lost"}
+            `over`: the exposure is over, and `Series.await_frame` waits for its frame; the others are that one's own.
+
+        Raises
+        ------
+        Exception
+            What `Series.await_frame` raises.
+        """
+        number = self._series.number
+        self._watch.until(
+            lambda now: self._is_over(now) or now["armed"] == 0 or self._arrivals.newest(now, number) >= frame,
+            timeout_s,
+            lambda: cancelled() or bool(silent(self._parties)),
+        )
+        if self._is_over(self._watch.latest) and not cancelled():
+            return "over"
+        return self._series.await_frame(frame, timeout_s, cancelled)
+
+    def _is_over(self, now: Latest) -> bool:
+        # The end of the exposure before may still be on its way.
+        self._begun |= now.get("exposing") == 1 and self._watch.updates("exposing") > self._before
+        return self._begun and now["exposing"] == 0 and now["armed"] == 1

@@ -75,12 +75,21 @@ class PiezoAxis(EpicsMotor):
         self._excused = self._refusing = self._called_off = False
         self._moved: Any = None
         self._arrival: ArrivalStatus | None = None
+        self._set_out_for: ArrivalStatus | None = None
         self.limit_violation.subscribe(self._refused, run=False)
 
     def set(
         self, new_position: float, *, timeout: float | None = None, moved_cb: Any = None, wait: bool = False
     ) -> ArrivalStatus:
-        """Move to `new_position` (um); the status fails with `StageError` unless the readback ends there."""
+        """Move to `new_position` (um); the status fails with `StageError` unless the readback ends there.
+
+        Sent to where it has set out for already, it gives the status of that move, which may have ended.
+        """
+        early, self._set_out_for = self._set_out_for, None
+        if early is not None and (early.target_um == float(new_position) or (early.done and not early.success)):
+            if moved_cb is not None:
+                early.add_callback(lambda _: moved_cb(obj=self))
+            return early
         self._wait_at_rest()
         self._halted.clear()
         self._refusing = self._called_off = False
@@ -101,13 +110,18 @@ class PiezoAxis(EpicsMotor):
             arrival.wait()
         return arrival
 
+    def set_out(self, position: float) -> ArrivalStatus:
+        """Begin to move to `position` (um); how that ends is told to whoever sends the axis anywhere next."""
+        self._set_out_for = self.set(position)
+        return self._set_out_for
+
     def move(self, position: float, wait: bool = True, **kwargs: Any) -> ArrivalStatus:
         """Move to `position` (um) and wait, unless told not to."""
         return self.set(position, wait=wait, **kwargs)
 
     def stop(self, *, success: bool = False) -> None:
         """Stop now. With `success` (a RunEngine that pauses) the pending move ends quietly, wherever the axis is."""
-        self._target_um = None
+        self._target_um = self._set_out_for = None
         self._excused = success
         # ophyd stops a move that has failed; that is not why it failed.
         self._called_off |= self._moved is None or not self._moved.done
@@ -299,6 +313,27 @@ class PiezoAxis(EpicsMotor):
             self._done_moving(success=False)
 
 
+class Departure(Device):
+    """Set it to the next place, (x, y) in um: the stage sets out for it while other things go on.
+
+    The status is done when the move has ended, however that was. The failure of a move is told when the axes are sent
+    to that place, or to another one: what is under way until then is not spoilt by it.
+    """
+
+    def set(self, place: tuple[float, float]) -> DeviceStatus:
+        """Set out."""
+        status = DeviceStatus(self)
+        left = [axis.set_out(position) for axis, position in zip(self.parent.axes, place, strict=False)]
+
+        def arrived(_: Any) -> None:
+            if all(arrival.done for arrival in left) and not status.done:
+                status.set_finished()
+
+        for arrival in left:
+            arrival.add_callback(arrived)
+        return status
+
+
 class PiezoStage(Device):
     """Sample stage: x across the beam, y up, z along the beam, all in um.
 
@@ -313,6 +348,7 @@ class PiezoStage(Device):
     x = FormattedComponent(PiezoAxis, "{_x}", labels=("motors",))
     y = FormattedComponent(PiezoAxis, "{_y}", labels=("motors",))
     z = FormattedComponent(PiezoAxis, "{_z}", labels=("motors",))
+    departure = Component(Departure, "", kind="omitted")
 
     def __init__(
         self,

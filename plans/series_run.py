@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 from bluesky import plan_stubs as bps
@@ -23,6 +24,7 @@ MAX_REPEATS = 20
 PURPOSE_TIMEOUT_S = 10.0
 VETOED = ("gated", "corrupt")
 """Verdicts after which a point is as good as not exposed."""
+_NO_RUN = "no run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +150,8 @@ def series_run(
     ----------
     bench : Bench
     points : iterable of ScanPoint
-        May be computed as the scan goes on: the next one is asked for when the one before has been exposed.
+        May be computed as the scan goes on: the next one is asked for when the one before has been judged. Of a
+        sequence the stage goes to the next one as soon as an exposure is over, while its frame is on its way.
     exposure_s : float
     most : int
         How many points there are at most.
@@ -177,16 +180,24 @@ def series_run(
     def scan() -> Plan:
         if purpose != "sample":
             yield from declare_purpose(detector, purpose)
-        # Declared once: repeated after a pause, it would make a second descriptor.
-        yield from bpp.rewindable_wrapper(bps.declare_stream(*devices, name="primary"), rewindable=False)
-        for point in points:
-            yield from _point(bench, devices, point, exposure_s, learn)
+        # Declared once: repeated after a pause, it would make a second descriptor. And at the start: the engine loses a
+        # message during which it is paused when it has to wait in it, as for the description of a device.
+        yield from bpp.rewindable_wrapper(_declare(detector, devices), rewindable=False)
+        # What is not known before the verdict, the points of a scan that learns, cannot be gone to meanwhile.
+        known = points if isinstance(points, Sequence) else ()
+        for point, following in zip_longest(points, known[1:]):
+            yield from _point(bench, devices, (point, following), exposure_s, learn)
 
     def close() -> Plan:
         yield from bps.abs_set(detector.shutter, "close", wait=True)
 
     yield from bps.prepare(detector, series, wait=True)
     return (yield from named_failures(bpp.finalize_wrapper(scan(), close())))
+
+
+def _declare(detector: Eiger, devices: Sequence[Any]) -> Plan:
+    yield from bps.declare_stream(*devices, name="primary")
+    yield from bps.declare_stream(detector.voided, name="voided")
 
 
 def declare_purpose(detector: Eiger, purpose: str) -> Plan:
@@ -227,25 +238,29 @@ def named_failures(plan: Plan) -> Plan:
 def _point(
     bench: Bench,
     devices: Sequence[Any],
-    point: ScanPoint,
+    points: tuple[ScanPoint, ScanPoint | None],
     exposure_s: float,
     learn: Callable[[PointOutcome], object] | None,
 ) -> Plan:
-    """Expose one point until it is valid, then emit its event."""
-    detector = bench.detector
+    """Expose one point until it is valid, then emit its event; of the one that follows only the move is begun."""
+    detector, (point, following) = bench.detector, points
+    still = [device for device in devices if bench.stage in (device, device.parent)]
+    rest = [device for device in devices if device not in (*still, detector)]
     vetoed: list[str] = []
     for _ in range(bench.max_repeats + 1):
         yield from bps.checkpoint()
         yield from _expose(bench, point, exposure_s)
+        yield from _leave(bench, still, following)
         # From here to the event nothing is replayed: an exposure that was read belongs to one event, however often the
         # run is paused. One that is voided by a pause before it is read reads as not valid and is repeated below.
-        outcome = yield from bpp.rewindable_wrapper(_save_if_valid(detector, devices, point), rewindable=False)
+        outcome = yield from bpp.rewindable_wrapper(_save_if_valid(detector, rest, point), rewindable=False)
         if outcome is not None and outcome.verdict not in VETOED:
             if learn is not None:
                 learn(outcome)
             return
         if outcome is not None:
             vetoed.append(f"{outcome.verdict} by the live service")
+        yield from bps.wait(group="leaving")  # for nothing: it comes back
     reasons = ", ".join([void.reason for void in detector.voids if void.point == point.index] + vetoed)
     raise PointError(
         f"point {point.index} at ({point.x_um:g}, {point.y_um:g}) um must have a valid exposure within "
@@ -261,28 +276,58 @@ def _expose(bench: Bench, point: ScanPoint, exposure_s: float) -> Plan:
     yield from bps.mv(stage.x, point.x_um, stage.y, point.y_um)
     yield from gate(bench.machine, exposure_s, bench.margin_s, overhead_s=detector.overhead_s)
     yield from bps.trigger(stage, group="in position", wait=True)
-    yield from bps.trigger(detector, group="exposure", wait=True)
+    yield from bps.trigger(detector, group="exposure")
+    yield from bps.trigger(detector.over, group="exposure over", wait=True)
+
+
+def _leave(bench: Bench, still: Sequence[Any], following: ScanPoint | None) -> Plan:
+    """Begin the point's event with where the stage stands, send it on, and wait until the exposure is judged.
+
+    After a pause all this is repeated: the event is begun anew.
+    """
+
+    def leave() -> Plan:
+        for device in still:
+            yield from bps.read(device)
+        if following is not None:
+            yield from bps.abs_set(bench.stage.departure, (following.x_um, following.y_um), group="leaving")
+        yield from bps.wait(group="exposure")
+
+    yield from bps.create(name="primary")
+    yield from _or_drop(leave())
 
 
 def _save_if_valid(detector: Eiger, devices: Sequence[Any], point: ScanPoint) -> Plan:
-    """Read the exposure, which keeps it, and emit its event; void ones go to a stream of their own.
+    """Read the exposure, which keeps it, and save the event begun; void ones go to a stream of their own.
 
     Returns
     -------
     PointOutcome or None
         None, and no event, when the exposure is void. A frame that the service has vetoed has no event either.
     """
-    reading = yield Msg("read", detector)
+
+    def read() -> Plan:
+        reading = yield Msg("read", detector)
+        # A simulation of the plan answers nothing; then the point counts as taken.
+        if reading is not None and not reading[detector.valid.name]["value"]:
+            return None
+        outcome = yield from _look(detector, point)
+        if outcome.verdict not in VETOED:
+            for device in devices:
+                yield from bps.read(device)
+        return outcome
+
+    outcome = yield from _or_drop(read())
+    yield from bps.drop() if outcome is None or outcome.verdict in VETOED else bps.save()
     for _ in range(len(detector.voided.waiting)):
         yield from bps.trigger(detector.voided, wait=True)
         yield from event([detector.voided], "voided")
-    # A simulation of the plan answers nothing; then the point counts as taken.
-    if reading is not None and not reading[detector.valid.name]["value"]:
-        return None
-    outcome = yield from _look(detector, point)
-    if outcome.verdict not in VETOED:
-        yield from event(devices, "primary")
     return outcome
+
+
+def _or_drop(plan: Plan) -> Plan:
+    """Drop the event begun when a plan fails: no other event, of the baseline say, could begin."""
+    return bpp.contingency_wrapper(plan, except_plan=lambda _: bps.drop())
 
 
 def _look(detector: Eiger, point: ScanPoint) -> Plan:
@@ -302,9 +347,10 @@ def _look(detector: Eiger, point: ScanPoint) -> Plan:
 def _value(signal: Any, default: Any) -> Plan:
     """Read a signal; `default` in a simulation of the plan, which answers nothing.
 
-    As `bps.rd` does it, but without the half millisecond that bluesky's wrapper around each of its stubs takes.
+    As `bps.rd` does it, but without the half millisecond that bluesky's wrapper around each of its stubs takes, and
+    outside of every run: a point's event is being put together, and this does not belong to it.
     """
-    reading = yield Msg("read", signal)
+    reading = yield Msg("read", signal, run=_NO_RUN)
     return default if reading is None else reading[signal.name]["value"]
 
 

@@ -27,7 +27,8 @@ class EigerIOC:
 
     PVs (prefix ``25A:EIG1M:cam1:`` or ``25A:EIG16M:cam1:``): see `sim.eiger_records`. Acquire with put-completion lasts
     until the end of the acquisition; Trigger is a binary event: writes while a trigger runs collapse into one, writes
-    before arming are lost. The shutter of ShutterMode=EPICS PV is not connected to the beamline's.
+    before arming are lost. With ShutterMode=EPICS PV, ShutterControlEPICS opens before each trigger and closes after
+    its exposure, as ADDriver does it; no shutter is linked to it.
 
     Parameters
     ----------
@@ -228,9 +229,11 @@ class EigerIOC:
         return True
 
     async def _shutter(self, state: str) -> None:
-        if self.board.index("ShutterMode_RBV") > 0:
-            await self.board.both("ShutterControl", state)
-            await self.board.post("ShutterStatus_RBV", "Open" if state == "Open" else "Closed")
+        if self.board.get("ShutterMode_RBV") != "EPICS PV":
+            return
+        await self.board.post("ShutterControlEPICS", state)
+        delay = float(self.board.get("ShutterOpenDelay_RBV")) - float(self.board.get("ShutterCloseDelay_RBV"))
+        await self.core.pause_until(self._clock.time() + delay)
 
     async def _finish(self) -> None:
         post = self.board.post

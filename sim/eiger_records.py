@@ -12,15 +12,16 @@ from caproto.server import PVGroup, pvproperty
 from sim.detector import PIXEL_M, READOUT_TIME_S, SENSOR_THICKNESS_M, Geometry, count_cutoff
 from sim.sample import WAVELENGTH_M, Experiment
 
-Kind = Literal["analog", "long", "binary", "multi", "string", "text"]
+Kind = Literal["analog", "calcout", "long", "binary", "multi", "string", "text"]
 
 _INPUT = {"analog": "ai", "long": "longin", "binary": "bi", "multi": "mbbi", "string": "stringin", "text": "waveform"}
 _OUTPUT = {
-    "analog": "ao", "long": "longout", "binary": "bo", "multi": "mbbo", "string": "stringout", "text": "waveform",
+    "analog": "ao", "calcout": "calcout", "long": "longout", "binary": "bo", "multi": "mbbo", "string": "stringout",
+    "text": "waveform",
 }  # fmt: skip
 _TYPES = {
-    "analog": ChannelType.DOUBLE, "long": ChannelType.LONG, "binary": ChannelType.ENUM, "multi": ChannelType.ENUM,
-    "string": ChannelType.STRING, "text": ChannelType.CHAR,
+    "analog": ChannelType.DOUBLE, "calcout": ChannelType.DOUBLE, "long": ChannelType.LONG, "binary": ChannelType.ENUM,
+    "multi": ChannelType.ENUM, "string": ChannelType.STRING, "text": ChannelType.CHAR,
 }  # fmt: skip
 
 _UNIT_LENGTH = 7
@@ -237,8 +238,9 @@ def _acquisition(experiment: Experiment) -> list[Record]:
         _switch("ShutterStatusEPICS", 0, ("Closed", "Open"), rbv="R"),
         _analog("ShutterOpenDelay", 0.0, "s", low=0.0),
         _analog("ShutterCloseDelay", 0.0, "s", low=0.0),
-        _analog("ShutterOpenEPICS", 0.0, rbv="N"),
-        _analog("ShutterCloseEPICS", 0.0, rbv="N"),
+        # Their OUT would name the shutter that the driver moves; it is empty.
+        Record(name="ShutterOpenEPICS", kind="calcout", value=0.0, rbv="N"),
+        Record(name="ShutterCloseEPICS", kind="calcout", value=0.0, rbv="N"),
         _long("ShutterFanout", rbv="N"),
     ]
 

@@ -105,6 +105,8 @@ def _maker(builder: Any, row: Any) -> Callable[..., Any]:
             limits = {} if row.low is None or not out else {"DRVL": row.low, "DRVH": row.high or 1e9}
             record = builder.aOut if out else builder.aIn
             return record(name, EGU=row.units, PREC=row.precision, **limits, **more)
+        if row.kind == "calcout":
+            return builder.records.calcout(name, CALC="0")
         if row.kind == "long":
             limits = {} if row.low is None or not out else {"DRVL": int(row.low), "DRVH": int(row.high or 2**31 - 1)}
             return (builder.longOut if out else builder.longIn)(name, **limits, **more)
@@ -173,7 +175,12 @@ class Detector:
                 await self._event.wait()
                 await asyncio.sleep(0.1 / SPEED)  # the driver's poll
                 self._event.clear()
+            tells = self._read("ShutterMode") == 1  # EPICS PV
+            if tells:
+                self.settings["ShutterControlEPICS"].set(1)
             await asyncio.sleep(float(self._read("AcquireTime")) / SPEED)
+            if tells:
+                self.settings["ShutterControlEPICS"].set(0)
             if self._read("DataSource") == 1:  # only the FileWriter's images reach the driver
                 self.images.set(self.images.get() + int(self._read("NumImages")))
                 counter = self.settings["ArrayCounter"]

@@ -50,6 +50,21 @@ def test_every_signal_of_the_class_connects_to_the_newest_release(xedm_beamline,
         assert cam.model.get() == "Dectris Eiger 1M"
 
 
+def test_a_shutter_that_is_linked_to_the_driver_stays_the_scans_own(c_ioc):
+    cam = EigerCam(f"{c_ioc.prefix}EIG1M:cam1:", name="cam")
+    cam.wait_for_connection(all_signals=True, timeout=CONNECT_S)
+    assert eiger_arm.have_exposures_told(cam)
+    link = cam.shutter_open_link.pvname
+    epics.caput(link, f"{c_ioc.prefix}SIM:ShutterFault NPP NMS", wait=True, timeout=5)
+    try:
+        assert "ShutterFault" in str(cam.shutter_open_link.get(use_monitor=False))
+        assert not eiger_arm.have_exposures_told(cam)
+        assert cam.shutter_mode.get(as_string=True) == "None"
+    finally:
+        epics.caput(link, "", wait=True, timeout=5)
+    assert eiger_arm.have_exposures_told(cam)
+
+
 def test_a_scan_sets_the_detector_up_whatever_the_order_of_the_states(connected):
     plan = SeriesPlan(exposure_s=12.5, points=4, spare=3)
     eiger_arm.configure(connected, plan, "none", "all")
@@ -58,11 +73,12 @@ def test_a_scan_sets_the_detector_up_whatever_the_order_of_the_states(connected)
         for name in ("trigger_mode", "data_source", "stream_hdr_detail", "compression_algo", "shutter_mode")
     }
     assert shown["trigger_mode"] == "Internal Series"
-    assert (shown["data_source"], shown["stream_hdr_detail"], shown["shutter_mode"]) == ("None", "All", "None")
+    assert (shown["data_source"], shown["stream_hdr_detail"], shown["shutter_mode"]) == ("None", "All", "EPICS PV")
     assert shown["compression_algo"].replace(" ", "") == "BSLZ4"
     assert connected.acquire_time.get() == pytest.approx(12.5)
     assert (connected.num_triggers.get(), connected.num_images.get()) == (7, 1)
     assert (connected.manual_trigger.get(), connected.stream_enable.get()) == (1, 1)
+    assert (connected.shutter_open_delay.get(), connected.shutter_close_delay.get()) == (0.0, 0.0)
     eiger_arm.configure(connected, plan, "filewriter", "basic")
     assert connected.stream_hdr_detail.get(as_string=True) == "Basic"
     assert connected.data_source.get(as_string=True) == "FileWriter"

@@ -223,3 +223,34 @@ def test_a_move_that_is_never_done_says_why(axis, readback, mode, why):
     axis.user_readback.sim_put(readback)
     with pytest.raises(StageError, match=rf"axis must reach 5 um within 0.2 s, got {readback:g} um with DMOV=0: {why}"):
         status.wait(2)
+
+
+def test_a_stage_that_set_out_early_is_met_where_it_was_sent(stage):
+    stage.x.set(0.0).wait(10)
+    stage.y.set(0.0).wait(10)
+    left = stage.departure.set((40.0, 2.0))
+    arrivals = [stage.x.set(40.0), stage.y.set(2.0)]
+    assert not all(arrival.done for arrival in arrivals)
+    left.wait(10)
+    assert all(arrival.done and arrival.success for arrival in arrivals)
+    stage.trigger().wait(5)
+
+
+def test_a_departure_that_somebody_stopped_is_told_to_the_next_move_wherever_it_goes(stage):
+    stage.x.set(0.0).wait(10)
+    for place in (400.0, 5.0):
+        left = stage.departure.set((400.0, 0.0))
+        epics.caput("25A:PIEZO:X.STOP", 1, wait=True, timeout=5)
+        left.wait(10)  # the end is not a failure: what goes on meanwhile is not spoilt
+        with pytest.raises(StageError, match=r"stage_x must be within 0.2 um of its target 400 um, got"):
+            stage.x.set(place).wait(10)
+    stage.x.set(0.0).wait(10)
+
+
+def test_a_departure_that_a_pause_stopped_is_forgotten(stage):
+    stage.x.set(0.0).wait(10)
+    left = stage.departure.set((400.0, 0.0))
+    stage.stop(success=True)
+    left.wait(10)
+    stage.x.set(3.0).wait(10)
+    stage.trigger().wait(5)

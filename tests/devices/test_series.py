@@ -1,6 +1,7 @@
 """Which frame belongs to which trigger, and what becomes of a frame when somebody goes away."""
 
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -34,10 +35,12 @@ class Scene:
 
     def __init__(self, *, confirms=True):
         self.armed, self.frame = Line("C:Armed", 1), Line("L:Frame", -1)
+        self.exposing = Line("C:ShutterControlEPICS", 0)
         self.confirms = confirms
         self.cam = SimpleNamespace(
             prefix="C:",
             armed=self.armed,
+            exposing=self.exposing,
             special_trigger_button=SimpleNamespace(put=self.put),
             status_message=SimpleNamespace(get=lambda: "Ready"),
         )
@@ -64,6 +67,19 @@ class Scene:
     def wait(self, frame=0, timeout_s=PATIENCE_S, cancelled=lambda: False):
         return self.series.await_frame(frame, timeout_s, cancelled)
 
+    def expose(self, *course, timeout_s=PATIENCE_S, cancelled=lambda: False):
+        """Trigger and wait for the end; meanwhile signals are put, one (signal, value) after the other."""
+
+        def play():
+            for signal, value in course:
+                time.sleep(SOON_S)
+                signal.put(value)
+
+        with self.series.watch_exposure() as watch:
+            frame = self.trigger()
+            threading.Thread(target=play, daemon=True).start()
+            return watch.until_over(frame, timeout_s, cancelled)
+
     def goes_away_for_a_while(self):
         """Be away at first; the frame has not come when everybody is back."""
         self.frame.up = False
@@ -82,6 +98,37 @@ def test_a_frame_that_comes_is_seen():
     assert scene.wait() == "seen"
     assert scene.series.frames_made == 1
     assert scene.series.orphans() == []
+
+
+def test_an_exposure_is_over_when_the_driver_says_so():
+    scene = Scene()
+    assert scene.expose((scene.exposing, 1), (scene.exposing, 0)) == "over"
+    assert scene.series.frames_made == 0  # its frame is still to come
+
+
+def test_the_end_of_the_exposure_before_is_not_the_end_of_this_one():
+    scene = Scene()
+    scene.exposing.put(1)
+    late = (scene.exposing, 0)
+    assert scene.expose(late, (scene.exposing, 1), (scene.frame, 0)) == "seen"
+
+
+def test_where_the_driver_does_not_tell_the_frame_does():
+    scene = Scene()
+    assert scene.expose((scene.frame, 0)) == "seen"
+    scene.exposing.up = False
+    assert scene.expose((scene.frame, 1)) == "seen"
+
+
+def test_an_exposure_that_a_disarmed_detector_ends_is_not_over():
+    scene = Scene()
+    with pytest.raises(DetectorError, match="C: must stay armed until frame 0"):
+        scene.expose((scene.exposing, 1), (scene.armed, 0), (scene.exposing, 0))
+
+
+def test_an_exposure_that_nobody_needs_ends():
+    scene = Scene()
+    assert scene.expose((scene.exposing, 1), (scene.exposing, 0), cancelled=lambda: True) == "cancelled"
 
 
 def test_a_frame_that_nobody_asked_for_is_told_and_it_and_the_next_are_orphans():

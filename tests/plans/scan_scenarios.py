@@ -83,7 +83,7 @@ def moved(rig: Rig) -> Iterator[dict[str, Any]]:
     stopped = threading.Event()
 
     def stop_far_move(_number: int, msg: Any) -> None:
-        if msg.command == "set" and msg.args == (FAR_UM,):
+        if msg.command == "set" and msg.obj is rig.stage.departure and msg.args == ((FAR_UM, 0.0),):
             axis.motor_is_moving.subscribe(stop, run=False)
 
     def stop(*, value: int, **_: object) -> None:
