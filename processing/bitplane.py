@@ -95,10 +95,12 @@ class FrameScorer:
     layout : PlaneLayout
     ring : ndarray of int64, shape (n,)
         Flat indices of the valid pixels next to the beam stop, from `processing.screen.ring_pixels`.
+    radii : ndarray of int64, shape (n,), optional
+        Their distances, from `processing.screen.ring_radii`, to take a radial trend off.
     """
 
-    def __init__(self, layout: PlaneLayout, ring: NDArray[np.int64]) -> None:
-        self.layout = layout
+    def __init__(self, layout: PlaneLayout, ring: NDArray[np.int64], radii: NDArray[np.int64] | None = None) -> None:
+        self.layout, self._radii = layout, radii
         block, pixel = np.divmod(ring, layout.block_pixels)
         inside = ring < layout.blocked_pixels
         self._block, self._byte = block[inside], pixel[inside] // 8
@@ -208,10 +210,8 @@ class FrameScorer:
         flags = count_flags(spill.data, spill.starts, spill.flagged)
         spill.excluded_pixels = flags + int(spill.tail_flagged.sum())
         values, counted = self.ring_values(spill)
-        exact: list[int] = values[counted].tolist()  # Python integers: squares of 32-bit counts never overflow
-        spill.score = FrameScore(
-            total=sum(count << plane for plane, count in enumerate(counts)) + sum(spill.tail.tolist()),
-            ring_sum=sum(exact),
-            ring_square_sum=sum(value * value for value in exact),
-            ring_pixels=len(exact),
+        spill.score = FrameScore.of(
+            sum(count << plane for plane, count in enumerate(counts)) + sum(spill.tail.tolist()),
+            values[counted].tolist(),
+            None if self._radii is None else self._radii[counted].tolist(),
         )

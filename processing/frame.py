@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from operator import mul
 from typing import Literal
 
 import numpy as np
@@ -181,22 +182,63 @@ class FrameScore:
         Sum over the static mask without pixels at the type's maximum or maximum - 1.
     ring_sum, ring_square_sum, ring_pixels : int
         S1, S2 and n over the valid ring pixels next to the beam stop.
+    radius_sum, radius_square_sum, radius_count_sum : int
+        R1, R2 and RS, the sums of their distances from the beam (in `processing.screen.RADIUS_STEP_PX`), of the squares
+        of these, and of the products with the counts; 0 where a radial trend counts as scatter.
     """
 
     total: int
     ring_sum: int
     ring_square_sum: int
     ring_pixels: int
+    radius_sum: int = 0
+    radius_square_sum: int = 0
+    radius_count_sum: int = 0
+
+    @classmethod
+    def of(cls, total: int, counts: list[int], radii: list[int] | None = None) -> "FrameScore":
+        """Make the sums over the ring; `radii` are the distances of the pixels that have these counts.
+
+        Python's integers: squares of 32-bit counts never overflow.
+        """
+        trend = (
+            {}
+            if radii is None
+            else {
+                "radius_sum": sum(radii),
+                "radius_square_sum": sum(radius * radius for radius in radii),
+                "radius_count_sum": sum(map(mul, radii, counts)),
+            }
+        )
+        return cls(
+            total=total,
+            ring_sum=sum(counts),
+            ring_square_sum=sum(count * count for count in counts),
+            ring_pixels=len(counts),
+            **trend,
+        )
 
     @property
     def chi2(self) -> float:
-        """Sum of squared deviations over the mean, n S2 / S1 - S1 (eq. 4 with its square); NaN without counts."""
+        """Sum of squared deviations over the mean, n S2 / S1 - S1 (eq. 4 with its square); NaN without counts.
+
+        With distances the deviations are those from the straight line through counts and distances, whose own part of
+        the sum, (n RS - R1 S1)^2 / (n R2 - R1^2) / S1, is taken off.
+        """
         if self.ring_pixels == 0 or self.ring_sum == 0:
             return float("nan")
         # one rounding of the exact fraction
-        return (self.ring_pixels * self.ring_square_sum - self.ring_sum**2) / self.ring_sum
+        deviations = self.ring_pixels * self.ring_square_sum - self.ring_sum**2
+        if not (spread := self._radius_spread):
+            return deviations / self.ring_sum
+        slope = self.ring_pixels * self.radius_count_sum - self.radius_sum * self.ring_sum
+        return (deviations * spread - slope**2) / (spread * self.ring_sum)
+
+    @property
+    def _radius_spread(self) -> int:
+        return self.ring_pixels * self.radius_square_sum - self.radius_sum**2
 
     @property
     def dof(self) -> int:
-        """Degrees of freedom, n - 1; -1 without ring pixels."""
-        return self.ring_pixels - 1
+        """Degrees of freedom, n - 1, or n - 2 from a line; -1 without ring pixels."""
+        return self.ring_pixels - 1 - (self._radius_spread > 0)

@@ -37,6 +37,8 @@ class FrameReader:
         The static mask.
     ring : ndarray of int64, shape (n,)
         Flat indices of the ring next to the beam stop.
+    radii : ndarray of int64, shape (n,), optional
+        Distances of its pixels from the beam, to take a radial trend off before chi^2.
     shadow_every : int
         Every so many frames the plain way is taken too and compared; 0: never.
 
@@ -46,8 +48,15 @@ class FrameReader:
         What the two ways disagreed about. After the first, only the plain way is taken.
     """
 
-    def __init__(self, valid: NDArray[np.uint8], ring: NDArray[np.int64], *, shadow_every: int = 0) -> None:
-        self._valid, self._ring, self._shadow_every = valid, ring, shadow_every
+    def __init__(
+        self,
+        valid: NDArray[np.uint8],
+        ring: NDArray[np.int64],
+        radii: NDArray[np.int64] | None = None,
+        *,
+        shadow_every: int = 0,
+    ) -> None:
+        self._valid, self._ring, self._radii, self._shadow_every = valid, ring, radii, shadow_every
         self._shape = (valid.shape[0], valid.shape[1])
         self._lock = threading.Lock()
         self._layouts: dict[_Key, PlaneLayout | None] = {}
@@ -86,7 +95,7 @@ class FrameReader:
 
     def _read_plainly(self, frame: EncodedFrame) -> Examined | Refusal:
         pixels = decode(frame, self._shape)
-        return pixels if isinstance(pixels, Refusal) else (pixels, score(pixels, self._valid, self._ring))
+        return pixels if isinstance(pixels, Refusal) else (pixels, score(pixels, self._valid, self._ring, self._radii))
 
     def _layout_of(self, frame: EncodedFrame) -> PlaneLayout | None:
         """Return the layout of a bitshuffle frame whose claims fit the series, None for the plain way."""
@@ -118,7 +127,7 @@ class FrameReader:
     def _scorer(self, layout: PlaneLayout) -> FrameScorer:
         mine: dict[int, FrameScorer] = self._scorers.__dict__.setdefault("of", {})
         if id(layout) not in mine:
-            mine[id(layout)] = FrameScorer(layout, self._ring)
+            mine[id(layout)] = FrameScorer(layout, self._ring, self._radii)
         return mine[id(layout)]
 
     def _compared(self, frame: EncodedFrame, spill: PlaneSpill) -> Examined | Refusal:

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from processing.accumulate import first_excluded_value
 from processing.frame import Category, FrameScore
 
+RADIUS_STEP_PX = 1 / 1024
+"""Distances of ring pixels are counted in these, so that sums over them are exact integers too."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScreenSettings:
@@ -64,6 +67,28 @@ def ring_pixels(
     return np.flatnonzero(ring)
 
 
+def ring_radii(ring: NDArray[np.int64], columns: int, center_row: float, center_col: float) -> NDArray[np.int64]:
+    """Return the distances of ring pixels from the beam, counted from the least one.
+
+    Parameters
+    ----------
+    ring : ndarray of int64, shape (n,)
+        Flat indices from `ring_pixels`.
+    columns : int
+        Of the frame.
+    center_row, center_col : float
+        Beam centre in pixels.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        In `RADIUS_STEP_PX`.
+    """
+    row, col = np.divmod(ring, columns)
+    steps = np.rint(np.hypot(row - center_row, col - center_col) / RADIUS_STEP_PX).astype(np.int64)
+    return steps - steps.min() if steps.size else steps
+
+
 @numba.njit(nogil=True, cache=True)
 def _total(pixels: NDArray[np.unsignedinteger], valid: NDArray[np.uint8], limit: np.unsignedinteger) -> np.uint64:
     total = np.uint64(0)
@@ -74,7 +99,12 @@ def _total(pixels: NDArray[np.unsignedinteger], valid: NDArray[np.uint8], limit:
     return total
 
 
-def score(pixels: NDArray[np.unsignedinteger], valid: NDArray[np.uint8], ring: NDArray[np.int64]) -> FrameScore:
+def score(
+    pixels: NDArray[np.unsignedinteger],
+    valid: NDArray[np.uint8],
+    ring: NDArray[np.int64],
+    radii: NDArray[np.int64] | None = None,
+) -> FrameScore:
     """Return the exact integers a frame is judged by.
 
     Parameters
@@ -83,18 +113,15 @@ def score(pixels: NDArray[np.unsignedinteger], valid: NDArray[np.uint8], ring: N
     valid : ndarray of uint8, shape (rows, cols)
     ring : ndarray of int64, shape (n,)
         Flat indices from `ring_pixels`.
+    radii : ndarray of int64, shape (n,), optional
+        From `ring_radii`, to take a radial trend off.
     """
     limit = pixels.dtype.type(first_excluded_value(pixels.dtype))
     flat = np.ascontiguousarray(pixels).ravel()
     total = int(_total(flat, valid.reshape(-1), limit))
     values = flat[ring]
-    counts: list[int] = values[values < limit].tolist()  # Python integers: squares of 32-bit counts never overflow
-    return FrameScore(
-        total=total,
-        ring_sum=sum(counts),
-        ring_square_sum=sum(count * count for count in counts),
-        ring_pixels=len(counts),
-    )
+    counted = values < limit
+    return FrameScore.of(total, values[counted].tolist(), None if radii is None else radii[counted].tolist())
 
 
 def is_streak(chi2: NDArray[np.float64], dof: NDArray[np.int64], settings: ScreenSettings) -> NDArray[np.bool_]:

@@ -70,6 +70,9 @@ class Screening(_Section):
     background_ratio_max: float = Field(0.6, ge=0, le=1)
     ring_inner_px: float = Field(28.6, ge=0, le=10_000)
     ring_outer_px: float = Field(31.2, gt=0, le=10_000)
+    radial_trend: Literal["kept", "removed"] = Field(
+        "kept", description="whether a slope of the counts along the radius, within the ring, adds to chi2"
+    )
     reference_total: float | None = Field(None, gt=0, description="total of a good frame; default: found")
     settle_frames: int = Field(5, ge=1, le=10_000, description="frames before the first, provisional verdicts")
     hold_mib: float = Field(

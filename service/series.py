@@ -11,7 +11,7 @@ from processing.fast_sum import FastSum
 from processing.frame import Category, EncodedFrame, FrameScore, Refusal, SeriesHeader
 from processing.mask import static_mask
 from processing.read_frame import Contribution, FrameReader
-from processing.screen import ScreenSettings, is_streak, judge, reference_total, ring_pixels
+from processing.screen import ScreenSettings, is_streak, judge, reference_total, ring_pixels, ring_radii
 from processing.snapshot import SumSnapshot
 from service.config import Settings
 from service.free_memory import sums_apart
@@ -234,7 +234,8 @@ class Series:
         row, col = self._beam_center(shape)
         part = self.settings.screening
         self.ring = ring_pixels(valid, row, col, part.ring_inner_px, part.ring_outer_px)
-        self.reader = FrameReader(valid, self.ring, shadow_every=self.settings.stream.shadow_every)
+        radii = ring_radii(self.ring, shape[1], row, col) if part.radial_trend == "removed" else None
+        self.reader = FrameReader(valid, self.ring, radii, shadow_every=self.settings.stream.shadow_every)
         if self.header.pixel_type is not None:
             self.reader.prepare(self.header.pixel_type)
         first = min(max(0, round(row) - _HALF_ROWS // 2), shape[0] - 1)

@@ -57,11 +57,12 @@ def test_a_frame_is_scored_and_kept_as_on_the_plain_way(wire, rows, cols, dtype,
     _, blob = wire.encode(pixels, block_bytes=block_bytes)
 
     layout = PlaneLayout(valid, pixels.dtype, block_bytes)
-    scorer = FrameScorer(layout, ring)
+    radii = rng.integers(0, 3000, ring.size) if seed % 2 else None
+    scorer = FrameScorer(layout, ring, radii)
     spill = scorer.read(blob)
 
     assert isinstance(spill, PlaneSpill), spill
-    assert spill.score == score(pixels, valid, ring)
+    assert spill.score == score(pixels, valid, ring, radii)
     limit = np.iinfo(dtype).max - 1
     flagged = (valid != 0) & (pixels >= limit)
     excluded = np.zeros(valid.shape, np.uint32)

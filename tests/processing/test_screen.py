@@ -1,12 +1,21 @@
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processing.frame import Category
-from processing.screen import ScreenSettings, judge, reference_total, ring_pixels, score
+from processing.frame import Category, FrameScore
+from processing.screen import (
+    RADIUS_STEP_PX,
+    ScreenSettings,
+    judge,
+    reference_total,
+    ring_pixels,
+    ring_radii,
+    score,
+)
 
 
 def many(total, chi2_over_dof=1.0, dof=500):
@@ -47,6 +56,45 @@ def test_score_equals_plain_numpy_and_never_counts_the_two_flag_values(dtype):
     )
     mean = sum(values) / len(values)
     assert points.chi2 == pytest.approx(sum((value - mean) ** 2 for value in values) / mean, rel=1e-12)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2**32 - 3), st.integers(0, 3000)), min_size=3, max_size=40),
+)
+def test_chi2_without_the_radial_trend_is_that_of_the_residuals_of_a_line(pairs):
+    counts, radii = map(list, zip(*pairs, strict=True))
+    found = FrameScore.of(0, counts, radii)
+    if len(set(radii)) == 1:  # there is no slope to take off
+        plain = FrameScore.of(0, counts)
+        assert (found.chi2, found.dof) == (plain.chi2, plain.dof) or not any(counts)
+        return
+    assert found.dof == len(counts) - 2
+    if not any(counts):
+        assert math.isnan(found.chi2)
+        return
+    x, y = ([Fraction(value) for value in values] for values in (radii, counts))
+    n, mean_x, mean_y = len(x), sum(x) / len(x), sum(y) / len(y)
+    slope = sum((x[i] - mean_x) * (y[i] - mean_y) for i in range(n)) / sum((one - mean_x) ** 2 for one in x)
+    left = sum((y[i] - mean_y - slope * (x[i] - mean_x)) ** 2 for i in range(n)) / mean_y
+    assert found.chi2 == float(left)  # the exact fraction, rounded once
+
+
+def test_a_radial_slope_is_scatter_unless_it_is_removed():
+    rng = np.random.default_rng(8)
+    valid = np.ones((200, 200), np.uint8)
+    center = 99.7, 100.2
+    ring = ring_pixels(valid, *center, 28.6, 31.2)
+    radii = ring_radii(ring, 200, *center)
+    distance = np.hypot(np.arange(200)[:, None] - center[0], np.arange(200)[None, :] - center[1])
+    np.testing.assert_allclose(radii * RADIUS_STEP_PX, distance.ravel()[ring] - distance.ravel()[ring].min(), atol=1e-3)
+    air = rng.poisson(np.clip(400 - 60 * (distance - 28.6), 100, 500)).astype(np.uint32)  # falls steeply
+    kept, removed = score(air, valid, ring), score(air, valid, ring, radii)
+    assert kept.chi2 > 5 * kept.dof
+    assert 0.8 < removed.chi2 / removed.dof < 1.2
+    assert (removed.total, removed.ring_square_sum, removed.dof) == (kept.total, kept.ring_square_sum, kept.dof - 1)
+    streak = air.copy()
+    streak[100, 120:140] += 4000
+    assert score(streak, valid, ring, radii).chi2 > 10 * removed.dof
 
 
 def test_squares_of_32_bit_counts_do_not_overflow():

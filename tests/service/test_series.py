@@ -96,6 +96,23 @@ def test_early_verdicts_are_pending_and_counted_so(wire, header):
     assert series.accepted.frames == 4
 
 
+def test_a_radial_trend_is_taken_off_where_the_settings_say_so(wire, header):
+    rows, columns = np.indices(SHAPE)
+    slope = np.clip(200.0 - 12.0 * np.hypot(rows - header.beam_center_y, columns - header.beam_center_x), 5.0, None)
+    found = {}
+    for trend in ("kept", "removed"):
+        scene = Scene(wire)
+        scene.pixel_block = lambda kind, scene=scene: scene.rng.poisson(slope).astype(np.uint32)
+        series = Series(header, SETTINGS.changed({"screening.radial_trend": trend}))
+        for number in range(8):
+            feed(series, scene.frame("accepted", number))
+        series.finish()
+        counts = series.ledger.counts
+        found[trend] = counts["accepted"], counts["streak"], int(series.ledger.column("dof")[0])
+    assert found["kept"][:2] == (0, 8)
+    assert found["removed"] == (8, 0, found["kept"][2] - 1)
+
+
 def test_without_screening_every_frame_is_summed_at_once(wire, header):
     scene = Scene(wire)
     series = Series(header, SETTINGS.changed({"screening.enabled": False}))
