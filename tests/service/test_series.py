@@ -102,7 +102,7 @@ def test_a_radial_trend_is_taken_off_where_the_settings_say_so(wire, header):
     found = {}
     for trend in ("kept", "removed"):
         scene = Scene(wire)
-        scene.pixel_block = lambda kind, scene=scene: scene.rng.poisson(slope).astype(np.uint32)
+        scene.pixel_block = lambda _kind, scene=scene: scene.rng.poisson(slope).astype(np.uint32)
         series = Series(header, SETTINGS.changed({"screening.radial_trend": trend}))
         for number in range(8):
             feed(series, scene.frame("accepted", number))
