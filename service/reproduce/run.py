@@ -11,7 +11,7 @@ from typing import Any
 
 from service.reproduce.acquire import Acquired, Order, Progress, acquire
 from service.reproduce.draw import draw
-from service.reproduce.table import TableRow, as_facts, as_markdown, table_of
+from service.reproduce.table import TELLING_PACKING, TableRow, as_facts, as_markdown, table_of
 from service.reproduce.validate import validate
 
 Tell = Callable[..., None]
@@ -161,6 +161,11 @@ def _notes(sets: list[Acquired], *, limited: bool) -> list[str]:
         )
     if order.packing:
         notes.append(f"the particles fill {order.packing:g} of space: hard spheres, Percus-Yevick structure factor")
+    if order.packing > TELLING_PACKING:
+        notes.append(
+            f"above a packing of {TELLING_PACKING:g} the structure factor alone takes the right image away from the "
+            "model as far as a wrong minimum is: none is counted"
+        )
     if limited:
         notes.append(
             "where the transfer function stays above 1/e up to the corner of the array, the half-period of the corner "

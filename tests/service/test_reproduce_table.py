@@ -41,6 +41,8 @@ def test_the_worst_data_set_decides_and_the_median_is_shown():
     assert (cores.worst, cores.reached) == (21.0, False)
     wrong = row_of(table_of(run, 0.0, [values(run, wrong=count) for count in (0.0, 1.0, 0.0)]), "wrong")
     assert (wrong.ours, wrong.reached) == ("1", False)
+    assert "wrong" in [row.key for row in table_of(run, 0.3, [values(run)])]
+    assert "wrong" not in [row.key for row in table_of(run, 0.5, [values(run)])]
 
 
 def test_few_frames_want_no_scores_but_still_exact_books():
