@@ -116,7 +116,7 @@ class TableRow:
 
 
 TELLING_PACKING = 0.3
-"""Above, the structure factor alone takes the right image below `PaperRun.wrong_ssim`, and nothing tells a wrong one."""
+"""Above, the structure factor alone takes the right image below `PaperRun.wrong_ssim`, where a wrong one is, too."""
 
 
 def wanted_of(run: PaperRun, packing: float) -> list[Wanted]:
