@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check test-slow test-docs test-page queue test-queue fuzz kills nights soak bench bench-scan docs lock audit install format clean
+.PHONY: help demo test check test-slow test-docs test-page page-pictures queue test-queue fuzz kills nights soak bench bench-scan docs lock audit install format clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ $(VENV)/.page: $(READY) requirements-page.lock
 
 test-page: $(VENV)/.page ## the live page in headless Chromium, minutes; screenshots in xedm-output/page
 	$(BIN)/python -m pytest -m page --timeout 600 tests/page
+
+page-pictures: $(VENV)/.page ## photograph the page during a simulated run, for README and docs
+	$(BIN)/python docs/page/make_pictures.py
 
 fuzz: $(READY) ## a million damaged messages on two cores, minutes
 	$(BIN)/python tests/fuzz/run_fuzz.py --messages 1000000
