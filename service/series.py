@@ -292,6 +292,8 @@ class Series:
         """Enter a scored frame, judge it if that is possible yet, and sum it. Return its row."""
         row = self.ledger.enter(frame.frame, None, score, self.version)
         note = self.ledger.notes.get(frame.frame)
+        screens = self.settings.screening.enabled
+        self.settled |= not screens  # every verdict is known
         if (note is not None and note.void) or self.purpose == "alignment":
             self._move(row, Category.GATED, contribution)
         elif self.settled:
@@ -299,11 +301,11 @@ class Series:
         else:
             self.give_back(contribution)
         self._tell(row)
-        self._hold.put(row, frame, marginal=not self.settled or self._is_marginal(row))
+        self._hold.put(row, frame, marginal=screens and (not self.settled or self._is_marginal(row)))
         scored = len(self.ledger)
         if not self.settled:
             enough = self.ledger.pending >= self.settings.screening.settle_frames
-            if enough or self._hold.full() or not self.settings.screening.enabled:
+            if enough or self._hold.full():
                 self.rejudge()
         elif scored >= self._rejudge_at:
             self.rejudge()
