@@ -7,11 +7,9 @@ from numpy.typing import NDArray
 
 from processing.accumulate import ExactSum
 from processing.bitplane import PlaneSpill
+from processing.plane_layout import AT_ONCE
 from processing.plane_sum import PlaneSum
 from processing.read_frame import Contribution
-
-AT_ONCE = 8
-"""Frames added together: the sum's planes are then walked through once for all of them."""
 
 
 class FastSum:

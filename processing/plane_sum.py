@@ -28,14 +28,13 @@ from processing.memory_words import (
     load_u8,
     store_lane,
 )
-from processing.plane_layout import PlaneLayout, lanes
+from processing.plane_layout import AT_ONCE, PlaneLayout, lanes
 
 BUILT_ON = 0x1BC98F90
 """CRC-32 of the files whose functions are compiled into these: numba's cache looks at the date of this file only."""
 
 _FIRST_PLANES = 16
 _MORE_PLANES = 8
-_AT_ONCE = 8
 _GROUP_CARRY = 3  # planes by which the sum of eight frames exceeds each
 _WORD_BITS = 64
 
@@ -116,7 +115,7 @@ def _add_group(total: int, stride: int, sources: int, k: int, planes: int) -> No
         store_lane(total, _odd(old, bit, carry))
         carry = _most(old, bit, carry)
         total += stride
-        sources += _AT_ONCE * 8
+        sources += AT_ONCE * 8
     for _ in range(_GROUP_CARRY):
         old = load_lane(total)
         store_lane(total, _odd(old, ones, carry))
@@ -143,7 +142,7 @@ def _add(
     planes, stride = total.shape[1], total.shape[2]
     base = address_of(total)
     count = frames.size
-    sources = np.empty((planes, _AT_ONCE), np.int64)
+    sources = np.empty((planes, AT_ONCE), np.int64)
     for block in range(total.shape[0]):
         highest = 0
         for i in range(count):
@@ -294,8 +293,8 @@ class PlaneSum:
         for spill in spills:
             self._same_layout(spill.layout)
         if sign > 0:
-            for i in range(0, len(spills), _AT_ONCE):
-                group = spills[i : i + _AT_ONCE]
+            for i in range(0, len(spills), AT_ONCE):
+                group = spills[i : i + AT_ONCE]
                 frames = np.array([spill.data.ctypes.data for spill in group], np.int64)
                 starts = np.stack([spill.starts[self._bounds] for spill in group])
                 flagged = np.stack([spill.flagged[self._blocks] for spill in group])

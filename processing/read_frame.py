@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from processing.bitplane import FrameScorer, PlaneSpill
 from processing.decode import decode
 from processing.frame import EncodedFrame, FrameScore, PixelType, Refusal
-from processing.plane_layout import PlaneLayout
+from processing.plane_layout import AT_ONCE, PlaneLayout
 from processing.screen import score
 
 Pixels = NDArray[np.unsignedinteger]
@@ -24,6 +24,7 @@ Examined = tuple[Contribution, FrameScore]
 _HEADER = struct.Struct(">QI")
 _DEFAULT_BLOCK_BYTES = 8192
 _MOST_LAYOUTS = 4
+_TOUCHED_PLANES = 4
 _FIRST_SHADOW = 20  # early, but not while the first frames still take memory
 _Key = tuple[str, int]
 
@@ -65,10 +66,14 @@ class FrameReader:
         self.disagreements: list[str] = []
 
     def prepare(self, pixel_type: PixelType) -> None:
-        """Get ready for the frames that a header announces, so that the first takes no longer than the next."""
+        """Get ready for the frames that a header announces, so that the first take no longer than the next."""
         layout = self._layout((pixel_type, _DEFAULT_BLOCK_BYTES))
-        if layout is not None:
-            self.release(PlaneSpill(layout))
+        if layout is None:
+            return
+        for _ in range(AT_ONCE):  # so many are under way before the first comes back
+            spill = PlaneSpill(layout)
+            spill.data[: layout.blocks * _TOUCHED_PLANES] = 0  # what a dense frame needs; the rest is not touched
+            self.release(spill)
 
     def read(self, frame: EncodedFrame) -> Examined | Refusal:
         """Return what a frame adds and its score, or why it cannot be had.
