@@ -113,7 +113,7 @@ def run(level: str, rate: float, seconds: float, detector: str) -> dict[str, obj
     """Measure all phases in one series."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        frames = round(rate * (4 * seconds + 60))
+        frames = round(rate * (5 * seconds + 60))
         sender = start_sender(folder, level, "uint32", frames, rate, ["--detector", detector])
         live = start_live(
             folder / "live",
@@ -135,6 +135,9 @@ def run(level: str, rate: float, seconds: float, detector: str) -> dict[str, obj
             rows.append(phase("twenty look, five of them read nothing", pid, url, seconds, viewers))
             for viewer in viewers:
                 viewer.close()
+            for viewer in silent:
+                viewer.close()
+            rows.append(phase("nobody looks again", pid, url, seconds, []))
             while (status := status_of(url))["state"] not in ("complete", "incomplete", "failed"):
                 time.sleep(0.5)
         finally:
