@@ -128,7 +128,7 @@ def test_the_file_of_documents_is_whole_and_keeps_the_rules(scanned):
     assert names[-1] == "stop"
     assert names.count("stop") == 1
     streams = {doc["uid"]: doc["name"] for name, doc in documents if name == "descriptor"}
-    assert sorted(streams.values()) == ["baseline", "frames", "primary", "screening"]
+    assert sorted(streams.values()) == ["baseline", "frames", "primary", "screening", "voided"]
     for name, doc in documents:
         event_model.schema_validators[event_model.DocumentNames[name]].validate(doc)
     data = [doc for name, doc in documents if name == "stream_datum"]

@@ -136,6 +136,14 @@ class Prompt:
         self.wait()
         return answer
 
+    def ask_until(self, expression, answer):
+        for _ in range(50):
+            told = self.ask(expression)
+            if told == answer:
+                return
+            time.sleep(0.2)
+        raise AssertionError(f"{expression} must become {answer}, got {told}")
+
     def scan_until_exposing(self):
         self.process.sendline("RE(ensemble_scan([eig1m, live], stage, 0, 20, 0, 0, 10, 60))")
         self.process.expect("shutter is Open")
@@ -174,6 +182,7 @@ def test_ctrl_c_twice_abort_and_leaving_at_a_prompt(tmp_path):
         assert prompt.ask("(eig1m.point_index.get(), eig1m.valid.get(), live.paused.get())") == "(1, 1, 0)"
         where = prompt.say("%wa motors")
         assert re.search(r"stage_x +10\.\d* +-2000\.0 +2000\.0", where), where
+        prompt.ask_until("live.state.get()", "complete")  # of so few frames none is judged before
         assert "no display here: the figure is in" in prompt.say("live.plot();")
         prompt.scan_until_exposing()
         prompt.press_ctrl_c_twice()
