@@ -196,8 +196,8 @@ def series_run(
 
 
 def _declare(detector: Eiger, devices: Sequence[Any]) -> Plan:
-    yield from bps.declare_stream(*devices, name="primary")
     yield from bps.declare_stream(detector.voided, name="voided")
+    yield from bps.declare_stream(*devices, name="primary")
 
 
 def declare_purpose(detector: Eiger, purpose: str) -> Plan:
