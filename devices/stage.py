@@ -87,27 +87,30 @@ class PiezoAxis(EpicsMotor):
         """
         early, self._set_out_for = self._set_out_for, None
         if early is not None and (early.target_um == float(new_position) or (early.done and not early.success)):
-            if moved_cb is not None:
-                early.add_callback(lambda _: moved_cb(obj=self))
-            return early
+            arrival = early
+        else:
+            arrival = self._begin(float(new_position), timeout)
+        if moved_cb is not None:
+            arrival.add_callback(lambda _: moved_cb(obj=self))
+        if wait:
+            arrival.wait()
+        return arrival
+
+    def _begin(self, target_um: float, timeout: float | None) -> ArrivalStatus:
         self._wait_at_rest()
         self._halted.clear()
         self._refusing = self._called_off = False
         self._moved = None
-        self._target_um = float(new_position)
+        self._target_um = target_um
         self._origin_um = math.nan if self.position is None else float(self.position)
         try:
-            moved = super().move(new_position, wait=False, timeout=timeout)
+            moved = super().move(target_um, wait=False, timeout=timeout)
         except BaseException:
             self._target_um = None
             raise
         self._moved = moved
-        arrival = self._arrival = ArrivalStatus(self, moved, float(new_position))
-        if moved_cb is not None:
-            arrival.add_callback(lambda _: moved_cb(obj=self))
+        arrival = self._arrival = ArrivalStatus(self, moved, target_um)
         moved.add_callback(lambda status: self._finish(arrival, status))
-        if wait:
-            arrival.wait()
         return arrival
 
     def set_out(self, position: float) -> ArrivalStatus:
@@ -323,14 +326,8 @@ class Departure(Device):
     def set(self, place: tuple[float, float]) -> DeviceStatus:
         """Set out."""
         status = DeviceStatus(self)
-        left = [axis.set_out(position) for axis, position in zip(self.parent.axes, place, strict=False)]
-
-        def arrived(_: Any) -> None:
-            if all(arrival.done for arrival in left) and not status.done:
-                status.set_finished()
-
-        for arrival in left:
-            arrival.add_callback(arrived)
+        x, y = (axis.set_out(position) for axis, position in zip(self.parent.axes, place, strict=False))
+        x.add_callback(lambda _: y.add_callback(lambda _: status.set_finished()))
         return status
 
 

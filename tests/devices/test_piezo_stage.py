@@ -236,6 +236,16 @@ def test_a_stage_that_set_out_early_is_met_where_it_was_sent(stage):
     stage.trigger().wait(5)
 
 
+def test_a_move_by_hand_waits_for_the_departure_that_it_meets(stage):
+    stage.x.set(0.0).wait(10)
+    stage.departure.set((60.0, 0.0))
+    told = []
+    stage.x.move(60.0, wait=True, moved_cb=lambda **_: told.append(stage.x.position))
+    assert stage.x.user_readback.get(use_monitor=False) == pytest.approx(60.0, abs=stage.x.tolerance_um)
+    stage.x.set(0.0).wait(10)
+    assert len(told) == 1
+
+
 def test_a_departure_that_somebody_stopped_is_told_to_the_next_move_wherever_it_goes(stage):
     stage.x.set(0.0).wait(10)
     for place in (400.0, 5.0):
