@@ -213,5 +213,5 @@ class FrameScorer:
         spill.score = FrameScore.of(
             sum(count << plane for plane, count in enumerate(counts)) + sum(spill.tail.tolist()),
             values[counted].tolist(),
-            None if self._radii is None else self._radii[counted].tolist(),
+            () if self._radii is None else self._radii[counted].tolist(),
         )

@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from processing.accumulate import ExactSum
 from processing.bitplane import PlaneSpill
-from processing.plane_layout import AT_ONCE
-from processing.plane_sum import PlaneSum
+from processing.plane_sum import AT_ONCE, PlaneSum
 from processing.read_frame import Contribution
 
 

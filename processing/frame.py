@@ -1,5 +1,6 @@
 """The nouns of the data's way: what a series, a frame and its score are."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from operator import mul
@@ -196,26 +197,19 @@ class FrameScore:
     radius_count_sum: int = 0
 
     @classmethod
-    def of(cls, total: int, counts: list[int], radii: list[int] | None = None) -> "FrameScore":
-        """Make the sums over the ring; `radii` are the distances of the pixels that have these counts.
+    def of(cls, total: int, counts: Sequence[int], radii: Sequence[int] = ()) -> "FrameScore":
+        """Make the sums over the ring; `radii`, if any, are the distances of the pixels that have these counts.
 
         Python's integers: squares of 32-bit counts never overflow.
         """
-        trend = (
-            {}
-            if radii is None
-            else {
-                "radius_sum": sum(radii),
-                "radius_square_sum": sum(radius * radius for radius in radii),
-                "radius_count_sum": sum(map(mul, radii, counts)),
-            }
-        )
         return cls(
             total=total,
             ring_sum=sum(counts),
             ring_square_sum=sum(count * count for count in counts),
             ring_pixels=len(counts),
-            **trend,
+            radius_sum=sum(radii),
+            radius_square_sum=sum(radius * radius for radius in radii),
+            radius_count_sum=sum(map(mul, radii, counts)),
         )
 
     @property

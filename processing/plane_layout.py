@@ -11,9 +11,6 @@ from processing.memory_words import LANE_BYTES
 
 _LARGEST_BLOCK_BYTES = 1 << 24
 
-AT_ONCE = 8
-"""Frames added together: the sum's planes are then walked through once for all of them."""
-
 
 def lanes(rows: int, row_bytes: int) -> NDArray[np.uint8]:
     """Return zeros, shape (rows, row_bytes), at an address that is a multiple of 64."""

@@ -28,11 +28,13 @@ from processing.memory_words import (
     load_u8,
     store_lane,
 )
-from processing.plane_layout import AT_ONCE, PlaneLayout, lanes
+from processing.plane_layout import PlaneLayout, lanes
 
 BUILT_ON = 0x1BC98F90
 """CRC-32 of the files whose functions are compiled into these: numba's cache looks at the date of this file only."""
 
+AT_ONCE = 8
+"""Frames added together: the sum's planes are then walked through once for all of them."""
 _FIRST_PLANES = 16
 _MORE_PLANES = 8
 _GROUP_CARRY = 3  # planes by which the sum of eight frames exceeds each

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from processing.bitplane import FrameScorer, PlaneSpill
 from processing.decode import decode
 from processing.frame import EncodedFrame, FrameScore, PixelType, Refusal
-from processing.plane_layout import AT_ONCE, PlaneLayout
+from processing.plane_layout import PlaneLayout
+from processing.plane_sum import AT_ONCE
 from processing.screen import score
 
 Pixels = NDArray[np.unsignedinteger]

@@ -121,7 +121,7 @@ def score(
     total = int(_total(flat, valid.reshape(-1), limit))
     values = flat[ring]
     counted = values < limit
-    return FrameScore.of(total, values[counted].tolist(), None if radii is None else radii[counted].tolist())
+    return FrameScore.of(total, values[counted].tolist(), () if radii is None else radii[counted].tolist())
 
 
 def is_streak(chi2: NDArray[np.float64], dof: NDArray[np.int64], settings: ScreenSettings) -> NDArray[np.bool_]:

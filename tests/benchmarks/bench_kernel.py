@@ -32,15 +32,13 @@ from processing.bitplane import FrameScorer, PlaneSpill
 from processing.lz4_planes import decode_block, repeat_table
 from processing.memory_words import address_of
 from processing.plane_layout import PlaneLayout, lanes
-from processing.plane_sum import PlaneSum
+from processing.plane_sum import AT_ONCE, PlaneSum
 from processing.screen import ring_pixels
 
 try:  # not among our dependencies: measured where it is installed
     import bslz4_to_sparse
 except ImportError:
     bslz4_to_sparse = None
-
-AT_ONCE = 8
 
 
 @numba.njit(nogil=True)
