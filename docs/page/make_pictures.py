@@ -8,7 +8,6 @@ are done.
 import argparse
 import io
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,9 +16,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "page"))
+
+from chromium import launch
+
+from service.http_client import ask
+from service.status import ENDED
 
 FOLDER = Path(__file__).resolve().parent
 SCREEN = {"width": 1280, "height": 800}
@@ -27,13 +32,6 @@ EVERY_S, SHOWN_MS, LAST_SHOWN_MS = 2.0, 600, 4000
 COLORS, WIDTH = 256, 900
 DEADLINE_S = 600.0
 SETTLED_S = 3.0
-ENDED = ("complete", "incomplete", "failed")
-
-
-def status(url: str) -> dict[str, Any]:
-    """Ask the service."""
-    told: dict[str, Any] = httpx.get(f"{url}/status", timeout=30).json()
-    return told
 
 
 def is_done(told: dict[str, Any]) -> bool:
@@ -46,7 +44,7 @@ def watch(page: Page, url: str) -> list[Image.Image]:
     pictures: list[Image.Image] = []
     deadline = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline:
-        told = status(url)
+        told = ask(url, "/status")
         if told["counts"]["received"]:
             pictures.append(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))
         if is_done(told):
@@ -54,7 +52,7 @@ def watch(page: Page, url: str) -> list[Image.Image]:
             pictures.append(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))
             return pictures
         time.sleep(EVERY_S)
-    raise TimeoutError(f"the demo must be done within {DEADLINE_S:g} s, got {status(url)['state']}")
+    raise TimeoutError(f"the demo must be done within {DEADLINE_S:g} s, got {told['state']}")
 
 
 def save(pictures: list[Image.Image], path: Path) -> None:
@@ -76,15 +74,12 @@ def main() -> None:
     parser.add_argument("--points", default="12x12")
     parser.add_argument("--folder", type=Path, default=FOLDER)
     options = parser.parse_args()
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        sys.exit("the pictures need Chromium; install it (Debian: apt-get install chromium)")
     with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
         words = ["demo", "--points", options.points, "--keep", "--no-browser", "--json", "--output", place]
         demo = subprocess.Popen(
             [str(Path(sys.executable).with_name("xedm")), *words], stdout=subprocess.PIPE, text=True
         )
-        browser = playwright.chromium.launch(executable_path=chromium, timeout=120_000)
+        browser = launch(playwright)
         try:
             assert demo.stdout is not None
             url = str(next(told["http"] for line in demo.stdout if "http" in (told := json.loads(line))))

@@ -13,7 +13,6 @@ import bisect
 import json
 import os
 import re
-import shutil
 import sys
 import tempfile
 import threading
@@ -21,17 +20,18 @@ import time
 from pathlib import Path
 from statistics import median
 
-import httpx
 from playwright.sync_api import Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "page"))
 
-from bench_socket import cpu_s, exact, start_sender
+from bench_socket import cpu_s, exact, final_status, paced
+from chromium import launch
 
-from service.processes import start_live
+from service.http_client import status_of
+from service.processes import Running
 
 SETTLE_S = 8.0
-ENDED = ("complete", "incomplete", "failed")
 NICE = 10
 SHOWN = {
     "count": ("#balance", re.compile(r"([\d\s]+) received")),
@@ -42,19 +42,18 @@ SHOWN = {
 class Arrivals:
     """Since when the service has had so many frames."""
 
-    def __init__(self, url: str) -> None:
-        self._url, self.counts, self.since = url, [0], [time.monotonic()]
+    def __init__(self, live: Running) -> None:
+        self._live, self.counts, self.since = live, [0], [time.monotonic()]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._ask, daemon=True)
         self._thread.start()
 
     def _ask(self) -> None:
-        with httpx.Client(timeout=30) as client:
-            while not self._stop.wait(0.05):
-                count = int(client.get(f"{self._url}/status").json()["counts"]["received"])
-                if count > self.counts[-1]:
-                    self.since.append(time.monotonic())
-                    self.counts.append(count)
+        while not self._stop.wait(0.05):
+            count = int(status_of(self._live)["counts"]["received"])
+            if count > self.counts[-1]:
+                self.since.append(time.monotonic())
+                self.counts.append(count)
 
     def age_s(self, shown: int) -> float:
         """How long ago the frame arrived that comes after the last one shown: what the page lacks."""
@@ -82,38 +81,27 @@ def look(page: Page, arrivals: Arrivals, seconds: float) -> dict[str, list[float
 
 def run(level: str, rate: float, seconds: float, detector: str) -> dict[str, object]:
     """Measure one series."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        sys.exit("this needs Chromium; install it (Debian: apt-get install chromium)")
-    with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
-        folder = Path(place)
-        os.nice(NICE)  # the browser inherits it; what is measured is started before and after with its own
-        browser = playwright.chromium.launch(executable_path=chromium, timeout=120_000)
-        frames = round(rate * (seconds + SETTLE_S + 30))
-        sender = start_sender(folder, level, "uint32", frames, rate, ["--detector", detector])
-        live = start_live(
-            folder / "live",
-            stream=sender.ready["stream"],
-            settings=["reconstruction.enabled=false", "stream.drain_s=2"],
-        )
-        for process in (sender.process, live.process):
-            os.setpriority(os.PRIO_PROCESS, process.pid, 0)
-        url, pid = live.ready["http"], live.process.pid
+    frames = round(rate * (seconds + SETTLE_S + 30))
+    settings = ["reconstruction.enabled=false"]
+    with (
+        tempfile.TemporaryDirectory() as place,
+        sync_playwright() as playwright,
+        paced(Path(place), level, rate, frames, ["--detector", detector], settings) as (_, live),
+    ):
+        os.nice(NICE)  # the browser inherits it; sender and service run already, as they are
+        browser = launch(playwright)
         try:
             page = browser.new_page(viewport={"width": 1280, "height": 720})
-            page.goto(url)
-            arrivals = Arrivals(url)
+            page.goto(live.ready["http"])
+            arrivals = Arrivals(live)
             time.sleep(SETTLE_S)
-            begun, used = time.monotonic(), cpu_s(pid)
+            begun, used = time.monotonic(), cpu_s(live.process.pid)
             ages = look(page, arrivals, seconds)
-            share = (cpu_s(pid) - used) / (time.monotonic() - begun)
+            share = (cpu_s(live.process.pid) - used) / (time.monotonic() - begun)
             arrivals.close()
-            while (status := httpx.get(f"{url}/status", timeout=60).json())["state"] not in ENDED:
-                time.sleep(0.5)
         finally:
             browser.close()
-            sender.stop()
-            live.stop()
+        status = final_status(live)
         return {
             "level": level,
             "detector": detector,
@@ -124,7 +112,7 @@ def run(level: str, rate: float, seconds: float, detector: str) -> dict[str, obj
             "service_percent_of_a_core": round(100 * share, 1),
             "state": status["state"],
             "missing": status["counts"]["missing"],
-            "exact": exact(Path(status["result"]), folder / "truth.npz"),
+            "exact": exact(Path(status["result"]), Path(place) / "truth.npz"),
         }
 
 

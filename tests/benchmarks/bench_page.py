@@ -8,6 +8,7 @@ window of single pixels. The sum is compared with the sender's own afterwards. T
 """
 
 import argparse
+import contextlib
 import json
 import os
 import socket
@@ -21,9 +22,10 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bench_socket import cpu_s, exact, start_sender
+from bench_socket import cpu_s, exact, final_status, paced
 
-from service.processes import start_live
+from service.http_client import status_of
+from service.processes import Running
 
 VIEWERS, STALLED = 20, 5
 ADDRESSES = (
@@ -84,17 +86,13 @@ def stalled(url: str) -> socket.socket:
     return viewer
 
 
-def status_of(url: str) -> dict:
-    with urllib.request.urlopen(f"{url}/status", timeout=60) as answer:
-        return json.load(answer)
-
-
-def phase(name: str, pid: int, url: str, seconds: float, viewers: list[Viewer]) -> dict[str, object]:
+def phase(name: str, live: Running, seconds: float, viewers: list[Viewer]) -> dict[str, object]:
     """Let it run for a while; return what it took."""
+    pid = live.process.pid
     time.sleep(2.0)
-    begun, used, first, made = time.monotonic(), cpu_s(pid), status_of(url), [one.updates for one in viewers]
+    begun, used, first, made = time.monotonic(), cpu_s(pid), status_of(live), [one.updates for one in viewers]
     time.sleep(seconds)
-    took, last = time.monotonic() - begun, status_of(url)
+    took, last = time.monotonic() - begun, status_of(live)
     frames = last["counts"]["received"] - first["counts"]["received"]
     updates = sum(one.updates for one in viewers) - sum(made)
     row = {
@@ -111,40 +109,29 @@ def phase(name: str, pid: int, url: str, seconds: float, viewers: list[Viewer]) 
 
 def run(level: str, rate: float, seconds: float, detector: str) -> dict[str, object]:
     """Measure all phases in one series."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        frames = round(rate * (5 * seconds + 60))
-        sender = start_sender(folder, level, "uint32", frames, rate, ["--detector", detector])
-        live = start_live(
-            folder / "live",
-            stream=sender.ready["stream"],
-            settings=["reconstruction.enabled=false", "stream.drain_s=2", "output.snapshot_every_s=3600"],
-        )
-        url, pid, rows, silent = live.ready["http"], live.process.pid, [], []
-        try:
-            while status_of(url)["counts"]["received"] < 2 * rate:
-                time.sleep(0.2)
-            rows.append(phase("nobody looks", pid, url, seconds, []))
-            viewers = [Viewer(url)]
-            rows.append(phase("one looks", pid, url, seconds, viewers))
-            viewers[0].close()
-            viewers = [Viewer(url, zoomed=True)]
-            rows.append(phase("one looks at single pixels", pid, url, seconds, viewers))
-            viewers += [Viewer(url) for _ in range(VIEWERS - STALLED - 1)]
-            silent = [stalled(url) for _ in range(STALLED)]
-            rows.append(phase("twenty look, five of them read nothing", pid, url, seconds, viewers))
-            for viewer in viewers:
-                viewer.close()
-            for viewer in silent:
-                viewer.close()
-            rows.append(phase("nobody looks again", pid, url, seconds, []))
-            while (status := status_of(url))["state"] not in ("complete", "incomplete", "failed"):
-                time.sleep(0.5)
-        finally:
-            for viewer in silent:
-                viewer.close()
-            sender.stop()
-            live.stop()
+    frames = round(rate * (5 * seconds + 60))
+    settings = ["reconstruction.enabled=false", "output.snapshot_every_s=3600"]
+    with (
+        tempfile.TemporaryDirectory() as place,
+        paced(Path(place), level, rate, frames, ["--detector", detector], settings) as (_, live),
+    ):
+        while status_of(live)["counts"]["received"] < 2 * rate:
+            time.sleep(0.2)
+        rows = [phase("nobody looks", live, seconds, [])]
+        viewers = [Viewer(live.ready["http"])]
+        rows.append(phase("one looks", live, seconds, viewers))
+        viewers[0].close()
+        viewers = [Viewer(live.ready["http"], zoomed=True)]
+        rows.append(phase("one looks at single pixels", live, seconds, viewers))
+        viewers += [Viewer(live.ready["http"]) for _ in range(VIEWERS - STALLED - 1)]
+        with contextlib.ExitStack() as silent:
+            for _ in range(STALLED):
+                silent.enter_context(stalled(live.ready["http"]))
+            rows.append(phase("twenty look, five of them read nothing", live, seconds, viewers))
+        for viewer in viewers:
+            viewer.close()
+        rows.append(phase("nobody looks again", live, seconds, []))
+        status = final_status(live)
         return {
             "level": level,
             "detector": detector,
@@ -154,7 +141,7 @@ def run(level: str, rate: float, seconds: float, detector: str) -> dict[str, obj
             "state": status["state"],
             "missing": status["counts"]["missing"],
             "balanced": status["balanced"],
-            "exact": exact(Path(status["result"]), folder / "truth.npz"),
+            "exact": exact(Path(status["result"]), Path(place) / "truth.npz"),
         }
 
 

@@ -14,6 +14,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -25,7 +26,9 @@ import h5py
 import kills
 import numpy as np
 
+from service.http_client import status_of
 from service.processes import Running, start, start_live
+from service.status import ENDED
 
 LOOK_EVERY_S = 1.0
 POOL_TIMEOUT_S = 300.0
@@ -38,6 +41,27 @@ def start_sender(folder: Path, level: str, dtype: str, frames: int, rate: float,
     """Start the sender and wait until its pool is made."""
     words = ["-m", "sim.throughput", "--level", level, "--dtype", dtype, "--frames", str(frames), "--rate", str(rate)]
     return start("sender", [*words, "--truth", str(folder / "truth.npz"), *more], folder / "sender.log", POOL_TIMEOUT_S)
+
+
+@contextlib.contextmanager
+def paced(
+    folder: Path, level: str, rate: float, frames: int, more: list[str], settings: list[str]
+) -> Iterator[tuple[Running, Running]]:
+    """Run a sender of uint32 frames and a service that receives them; give both."""
+    sender = start_sender(folder, level, "uint32", frames, rate, more)
+    live = start_live(folder / "live", stream=sender.ready["stream"], settings=[*settings, "stream.drain_s=2"])
+    try:
+        yield sender, live
+    finally:
+        sender.stop()
+        live.stop()
+
+
+def final_status(live: Running) -> dict[str, Any]:
+    """Wait until the series has ended; the sender's pace says when."""
+    while (status := status_of(live))["state"] not in ENDED:
+        time.sleep(0.5)
+    return status
 
 
 def memory_mb(pid: int) -> float:
@@ -145,8 +169,7 @@ def watch(live: Running, sender: Running) -> tuple[dict, list[Look], dict[str, A
     """Look at the page as a browser does until the series has ended; images are [frames, seconds, what came of it]."""
     begun, looks, most = time.monotonic(), [], {"behind": 0, "images": []}
     while True:
-        with urllib.request.urlopen(f"{live.ready['http']}/status", timeout=30) as answer:
-            status = json.load(answer)
+        status = status_of(live)
         most["behind"] = max(most["behind"], status["behind"])
         image = status["reconstruction"]
         seen = [image["frames"], image["seconds"], image["state"]]
@@ -154,7 +177,7 @@ def watch(live: Running, sender: Running) -> tuple[dict, list[Look], dict[str, A
             most["images"].append(seen)
         pid = live.process.pid
         looks.append(Look(time.monotonic() - begun, status["counts"]["received"], memory_mb(pid), descriptors(pid)))
-        if status["state"] in ("complete", "incomplete", "failed"):
+        if status["state"] in ENDED:
             return status, looks, most
         if sender.process.poll() not in (None, 0):
             raise RuntimeError(f"sender ended early, see {sender.log.read_text()[-500:]}")

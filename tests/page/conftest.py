@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +15,11 @@ import numpy as np
 import pytest
 from playwright.sync_api import sync_playwright
 
+sys.path.insert(0, str(Path(__file__).parent))  # the benchmarks use the same browser
+
+from chromium import launch
+
+from service.status import ENDED
 from sim.pytest_plugin import running_beamline
 
 HOUSE = Path(__file__).resolve().parents[2]
@@ -32,11 +36,8 @@ def shots():
 
 @pytest.fixture(scope="session")
 def browser():
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.fail("these tests need Chromium; install it (Debian: apt-get install chromium)")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, timeout=120_000)
+        browser = launch(playwright)
         yield browser
         browser.close()
 
@@ -61,7 +62,7 @@ class Beamline:
         pytest.fail(f"not within {timeout_s} s: {json.dumps(self.status())[:2000]}")
 
     def ended(self):
-        return self.wait(lambda status: status["state"] in ("complete", "incomplete", "failed"))
+        return self.wait(lambda status: status["state"] in ENDED)
 
     def frame(self, number):
         """The pixels of a frame as the detector's own files hold them, flags as NaN."""
