@@ -3,19 +3,31 @@
 import logging
 import math
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from ophyd import Component, Device, Signal
 from ophyd.device import RedundantStaging, Staged
 from ophyd.status import DeviceStatus, Status
+from ophyd.utils import WaitTimeoutError
 
 from devices.arrival import Arrivals, AtService, InFiles
 from devices.eiger_arm import DataSource, HeaderDetail, arm, await_header, configure, disarm
 from devices.eiger_cam import EigerCam
 from devices.errors import DetectorError
-from devices.exposure import Exposure, ExposureOver, SeriesPlan, Void, VoidedExposure, Witness
+from devices.exposure import (
+    Exposure,
+    ExposureOver,
+    MadeReady,
+    SeriesPlan,
+    Void,
+    VoidedExposure,
+    done_status,
+    finish,
+)
 from devices.live_result import BOOKING_TIMEOUT_S, LiveResult
 from devices.presence import ReturnGuard, await_presence, silent
 from devices.scan_notes import PAUSE_TIMEOUT_S, ScanNotes
@@ -23,6 +35,7 @@ from devices.series import Series
 from devices.shutter import FastShutter
 from devices.storage_ring import StorageRing
 from devices.waiting import finished
+from devices.witness import Witness
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +43,14 @@ FRAME_MARGIN_S = 10.0
 """Wall seconds beyond the exposure for readout, network and service."""
 SPOILT_BY = {"cancelled": "paused", "lost": "lost on its way"}
 """What is said of an exposure whose frame is not waited for any more, or has not come."""
+STAGE_FIRST_S = 0.003
+"""How long an exposure that is over waits before it is judged: what sends the stage on shall not queue behind that."""
+SHUTTER_WORD_S = 0.5
+"""How late the shutter's word may come that it has opened, which its IOC has confirmed already, wall s."""
+HAND_OVER_S = 0.005
+"""How long a plan lets the trigger of an exposure that is ready go first, wall s."""
+READY_TIMEOUT_S = 60.0
+"""How long the shutter stays open for an exposure that nobody triggers, wall s; the stage must be there before."""
 LIVE_TIMEOUT_S = 5.0
 """How long a scan waits at its start for a live service before it does without, wall s."""
 
@@ -44,11 +65,12 @@ class ScanPoint(Signal):
 class Eiger(Device):
     """Eiger behind ADEiger, with completion by the frame's arrival at the live service.
 
-    `prepare(SeriesPlan(...))`, then `stage()` arms once; every `trigger()` books the point at the service, opens the
-    shutter, writes one Trigger, waits until the exposure is over, judges it, closes the shutter and waits until the
+    `prepare(SeriesPlan(...))`, then `stage()` arms once; every `trigger()` opens the shutter, books the point at the
+    service, writes one Trigger, waits until the exposure is over, judges it, closes the shutter and waits until the
     service has seen the frame. An exposure that met an injection, a lost beam, a shutter that was not open or a pause
     is void, the service is told so, and `valid` is 0 so that the plan repeats the point. `over` tells when the stage
-    may move. `unstage()` disarms.
+    may move. A plan may set `ready` to the point it goes to next: the shutter opens and the point is booked on the way.
+    `unstage()` disarms.
 
     A pause voids the exposure that runs (and one that is complete but that nobody has read yet) and closes the shutter;
     the detector cannot be stopped without ending the series, so that frame still comes and is counted as gated, and the
@@ -79,6 +101,7 @@ class Eiger(Device):
     void_reason = Component(Signal, value="", kind="omitted")
     voided = Component(VoidedExposure, "", kind="omitted")
     over = Component(ExposureOver, "", kind="omitted")
+    ready = Component(MadeReady, "", kind="omitted")
 
     def __init__(
         self,
@@ -103,9 +126,9 @@ class Eiger(Device):
         self._lock = threading.RLock()
         self._series: Series | None = None
         self._exposure: Exposure | None = None
-        self._worker: threading.Thread | None = None
+        self._next: Exposure | None = None  # made ready, not triggered yet
+        self._newest: Exposure | None = None
         self._guard: ReturnGuard | None = None
-        self._shutter_problem: Exception | None = None
         self._notes = ScanNotes(live)
         self._images_per_file: int | None = None
 
@@ -138,8 +161,8 @@ class Eiger(Device):
             plan = self.plan or SeriesPlan(exposure_s=float(self.cam.acquire_time.get()))
             if not self._notes.told:
                 self._do_without_live()
-            configure(self.cam, plan, self.data_source, self.header_detail, to_files=not self._notes.told)
-            self._begin(Series(arm(self.cam), plan, self.cam, arrivals), arrivals)
+            tells = configure(self.cam, plan, self.data_source, self.header_detail, to_files=not self._notes.told)
+            self._begin(Series(arm(self.cam), plan, self.cam, arrivals, tells=tells), arrivals)
             staged: list[Any] = super().stage()
         except BaseException:
             self.make_safe()
@@ -168,7 +191,6 @@ class Eiger(Device):
     def _begin(self, series: Series, arrivals: Arrivals) -> None:
         with self._lock:
             self._series, self._exposure, self.voids = series, None, series.voids
-            self._shutter_problem = None
             self.voided.waiting.clear()
         self.series.put(series.number)
         self.seen_by.put(arrivals.name)
@@ -203,24 +225,52 @@ class Eiger(Device):
 
     def trigger(self) -> DeviceStatus:
         """Make one exposure; the status is done when it has been judged, or fails with a named error."""
-        note = self.point.get()
-        exposure = Exposure(point=int(note["point"]), x_um=float(note["x_um"]), y_um=float(note["y_um"]))
-        status = DeviceStatus(self)
         with self._lock:
-            series, before = self._series, self._worker
-            if series is None:
-                raise DetectorError(f"{self.name} must be staged before it is triggered; use a plan that stages it")
+            note = self.point.get()
+            exposure = self._next
+            if exposure is None or not exposure.waits_for(note):
+                exposure = self._begin_exposure(note)
             if self._exposure is not None:
                 self._exposure.cancelled.set()
-            self._exposure = self.over.exposure = exposure
-            self._worker = threading.Thread(
-                target=self._run,
-                args=(series, exposure, status, before),
-                daemon=True,
-                name=f"{self.name} point {exposure.point}",
-            )
-            self._worker.start()
-        return status
+            self._exposure, self._next = exposure, None
+            self.over.exposure = exposure
+            exposure.begun.set()
+        if exposure.ready.done:  # it writes its trigger at once; what the plan does next would only hold that up
+            exposure.triggered.wait(HAND_OVER_S)
+        return exposure.judged
+
+    def make_ready(self, note: Mapping[str, Any], needed_s: float) -> Status:
+        """Open the shutter for an exposure at a point and book it, as soon as the exposure before is over.
+
+        `trigger` for that point makes the exposure. Nothing is done when an injection comes within `needed_s`; without
+        a trigger within `READY_TIMEOUT_S` the shutter closes again.
+        """
+        with self._lock:
+            if not self.ring.fits(needed_s):
+                return done_status()
+            self._next = self._begin_exposure(note)
+            return self._next.ready
+
+    def _begin_exposure(self, note: Mapping[str, Any]) -> Exposure:
+        series, before = self._series, self._newest
+        if series is None:
+            raise DetectorError(f"{self.name} must be staged before it is triggered; use a plan that stages it")
+        self._call_off_next()
+        exposure = Exposure(
+            point=int(note["point"]), x_um=float(note["x_um"]), y_um=float(note["y_um"]), judged=DeviceStatus(self)
+        )
+        self._newest = exposure
+        thread = threading.Thread(
+            target=self._run, args=(series, exposure, before), daemon=True, name=f"{self.name} point {exposure.point}"
+        )
+        thread.start()
+        return exposure
+
+    def _call_off_next(self) -> None:
+        """Give up the exposure that was only made ready; its thread closes the shutter."""
+        if self._next is not None:
+            self._next.cancelled.set()
+            self._next = None
 
     def read(self) -> dict[str, Any]:
         """Read the last exposure and keep it: a later pause leaves it alone."""
@@ -230,53 +280,58 @@ class Eiger(Device):
             reading: dict[str, Any] = super().read()
         return reading
 
-    def _run(self, series: Series, exposure: Exposure, status: DeviceStatus, before: threading.Thread | None) -> None:
-        closing = None
+    def _run(self, series: Series, exposure: Exposure, before: Exposure | None) -> None:
+        problem: Exception | None = None
         try:
-            if before is not None:  # a paused exposure may still be about to close the shutter
-                before.join(self.shutter.timeout_s)
-            self._raise_shutter_problem()
-            closing = self._expose(series, exposure)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever waits for the status
+            if before is not None:  # also a paused one, which may still be about to close the shutter
+                self._await_shut(before)
+            self._expose(series, exposure, before)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever waits for the exposure
             self._quietly(self.shutter.close_now)
-            if not exposure.cancelled.is_set():
-                status.set_exception(error)
-                return
-        finally:
-            _finish(exposure.over)
-        status.set_finished()
-        if closing is not None:  # while the plan goes on: the next exposure waits for it, and tells if it failed
-            self._shutter_problem = _problem_of(closing, self.shutter.timeout_s + 1.0)
+            problem = None if exposure.cancelled.is_set() else error
+        exposure.end(problem)
 
-    def _raise_shutter_problem(self) -> None:
-        """Raise what went wrong when the shutter closed after the exposure before."""
-        problem, self._shutter_problem = self._shutter_problem, None
-        if problem is not None:
-            raise problem
+    def _await_shut(self, before: Exposure) -> None:
+        """Wait until the shutter has closed after the exposure before, and raise what went wrong with that."""
+        with suppress(WaitTimeoutError):
+            before.shut.wait(self.shutter.timeout_s + 1.0)
 
-    def _expose(self, series: Series, exposure: Exposure) -> DeviceStatus | None:
-        """Make one exposure; returns the closing of the shutter, which is under way, None when nothing was opened."""
+    def _expose(self, series: Series, exposure: Exposure, before: Exposure | None) -> None:
         cancelled = exposure.cancelled.is_set
-        if not series.await_frame_under_way(series.plan.exposure_s + self.frame_margin_s, cancelled):
-            return None
+        patience_s = series.plan.exposure_s + self.frame_margin_s
+        # One that was not given up waits for its frame itself, while this one is made ready.
+        given_up = before is None or before.cancelled.is_set()
+        if given_up and not series.await_frame_under_way(patience_s, cancelled):
+            return
         frame = series.next_frame()
         if not await_presence(self._needed(), cancelled=cancelled):
-            return None
+            return
         reason = "paused"
         try:
             opening = self.shutter.set("open")
-            with Witness(self.ring, self.shutter) as witness:
-                self._notes.book(series, exposure, frame, patient=True)  # while the blades move
-                if finished(opening, cancelled):
-                    witness.opened()
-                    reason = self._trigger_and_wait(series, exposure, witness)
+            self._notes.book(series, exposure, frame, patient=True)  # while the blades move
+            if finished(opening, cancelled):
+                finish(exposure.ready)
+                if self._is_begun(exposure) and series.await_frame_under_way(patience_s, cancelled):
+                    with Witness(self.ring, self.shutter) as witness:
+                        reason = self._trigger_and_wait(series, exposure, witness)
         finally:
             # Also after a pause, which may have closed it before this thread opened it.
             await_presence((self.shutter.command, self.shutter.status))
-            closing: DeviceStatus = self.shutter.set("close")
-            _finish(exposure.over)
-        self._complete(series, exposure, reason or self._await_frame(series, frame, cancelled))
-        return closing
+            exposure.shuts_with(self.shutter.set("close"))
+            finish(exposure.over)
+        self._complete(series, exposure, reason or self._await_frame(series, exposure, frame))
+
+    def _is_begun(self, exposure: Exposure) -> bool:
+        """Wait for the word to make the exposure; False when it is given up, or nobody gives the word."""
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while not exposure.begun.wait(0.05) and not exposure.cancelled.is_set():
+            if time.monotonic() > deadline:
+                break
+        with self._lock:
+            if not exposure.begun.is_set():
+                exposure.cancelled.set()
+        return not exposure.cancelled.is_set()
 
     def _needed(self) -> tuple[Any, ...]:
         """What must answer before an exposure can begin."""
@@ -287,28 +342,38 @@ class Eiger(Device):
     def _trigger_and_wait(self, series: Series, exposure: Exposure, witness: Witness) -> str:
         """Write the trigger and wait for the end of the exposure; returns what spoilt it."""
         exposure_s = series.plan.exposure_s
-        if not witness.fits(exposure_s):
+        if not self.shutter.shows_open(SHUTTER_WORD_S):  # somebody has closed it since it was opened
+            return "shutter not open"
+        witness.opened()
+        if not self.ring.fits(exposure_s):
+            witness.first_look()
             return witness.verdict() or "no time left before the injection"
         with series.watch_exposure() as watch:
+            watch.check_at_rest()
             with self._lock:
                 if exposure.cancelled.is_set():
                     return "paused"
                 frame = series.trigger(exposure)
+            exposure.triggered.set()
+            witness.first_look()
             outcome = watch.until_over(frame, exposure_s + self.frame_margin_s, exposure.cancelled.is_set)
+        finish(exposure.over)
         if outcome in SPOILT_BY:
             return SPOILT_BY[outcome]
+        time.sleep(STAGE_FIRST_S)
         witness.look()
-        spoilt = witness.verdict()
-        if not spoilt and math.isfinite(elapsed := witness.elapsed_s()):  # an injection starts the countdown anew
-            series.check_duration(frame, elapsed)
-            self._overheads.append(max(0.0, elapsed - exposure_s))
-        return spoilt
+        exposure.elapsed_s = witness.elapsed_s()
+        return witness.verdict()
 
-    def _await_frame(self, series: Series, frame: int, cancelled: Callable[[], bool]) -> str:
+    def _await_frame(self, series: Series, exposure: Exposure, frame: int) -> str:
         """Wait until the frame of an exposure that nothing has spoilt is seen; returns what spoilt it on its way."""
-        outcome = series.await_frame(frame, series.plan.exposure_s + self.frame_margin_s, cancelled)
+        exposure_s = series.plan.exposure_s
+        outcome = series.await_frame(frame, exposure_s + self.frame_margin_s, exposure.cancelled.is_set)
         if outcome in SPOILT_BY:
             return SPOILT_BY[outcome]
+        if math.isfinite(exposure.elapsed_s):  # an injection starts the countdown anew
+            series.check_duration(frame, exposure.elapsed_s)
+            self._overheads.append(max(0.0, exposure.elapsed_s - exposure_s))
         # Its monitor comes before that of the frame's number.
         return "corrupt" if self._notes.told and self.live.last.verdict.get() == "corrupt" else ""
 
@@ -403,6 +468,7 @@ class Eiger(Device):
     def _void_current(self, reason: str) -> str:
         """Void the exposure that is not kept yet, if there is one; returns what did not work."""
         with self._lock:
+            self._call_off_next()
             series, exposure = self._series, self._exposure
             if series is None or exposure is None or exposure.kept or exposure.void:
                 return ""
@@ -419,14 +485,3 @@ class Eiger(Device):
             logger.warning("%s: %s", self.name, error)
             return str(error)
         return ""
-
-
-def _problem_of(status: DeviceStatus, timeout_s: float) -> Exception | None:
-    """Wait for a status that has a deadline of its own; return what went wrong."""
-    problem: Exception | None = status.exception(timeout=timeout_s)
-    return problem
-
-
-def _finish(over: Status) -> None:
-    if not over.done:
-        over.set_finished()

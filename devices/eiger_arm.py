@@ -25,7 +25,7 @@ def configure(
     header_detail: HeaderDetail,
     *,
     to_files: bool = False,
-) -> None:
+) -> bool:
     """Set the detector up for one frame a software trigger, all in one series.
 
     Parameters
@@ -38,6 +38,11 @@ def configure(
     to_files : bool
         Without the live service: every frame into a file of its own, which the driver counts, and none into the
         stream, where they would wait for a service that knows nothing of points and vetoes.
+
+    Returns
+    -------
+    bool
+        Whether the driver tells when each exposure begins and ends; see `have_exposures_told`.
 
     Raises
     ------
@@ -53,7 +58,7 @@ def configure(
     cam.write(cam.acquire_period, plan.exposure_s + float(cam.dead_time.get()))
     cam.write(cam.num_triggers, plan.triggers)
     cam.write(cam.manual_trigger, ON)
-    have_exposures_told(cam)
+    tells = have_exposures_told(cam)
     if to_files or data_source == "filewriter":
         cam.write(cam.fw_enable, ON)
     if to_files:
@@ -62,6 +67,7 @@ def configure(
     cam.write(cam.stream_enable, 0 if to_files else ON)
     cam.choose(cam.stream_hdr_detail, header_detail)
     cam.choose(cam.compression_algo, "BS LZ4")
+    return tells
 
 
 def have_exposures_told(cam: EigerCam) -> bool:

@@ -1,27 +1,14 @@
-"""One exposure: which point and frame it is, and whether anything spoilt it."""
+"""One exposure: which point and frame it is, and how each of its stages is waited for."""
 
 import math
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import dropwhile, pairwise
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from ophyd import Component, Device, Signal, get_cl
+from ophyd import Component, Device, Signal
 from ophyd.status import DeviceStatus, Status
-from ophyd.utils import DisconnectedError
-
-from devices.severity import INVALID
-from devices.shutter import FastShutter
-from devices.storage_ring import INJECTION_S, PERIOD_S, StorageRing, beam_is_stored, window_is_open
-from devices.waiting import request
-
-COUNTDOWN_JUMP_S = 2.0
-"""A countdown that grows by more than this has started over: an injection. Smaller steps are its own rounding."""
-DRAIN_TIMEOUT_S = 1.0
-OPEN = "Open"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,12 +56,22 @@ class Exposure:
         Number in the series, None until the trigger is written.
     void : str
         Why it must not be summed; empty while nothing is wrong.
+    elapsed_s : float
+        From its trigger to its end, as the injection countdown counts it; NaN over an injection.
     complete : bool
         The frame has been seen and judged.
     kept : bool
         Somebody has read it: a pause leaves it alone from here on.
+    judged : ophyd.status.Status
+        Done when the exposure has been judged, or has come to nothing.
+    ready : ophyd.status.Status
+        Done when the shutter is open and the service knows the point, or the exposure has come to nothing.
+    begun, triggered : threading.Event
+        Somebody has asked for the trigger, and it has been written.
     over : ophyd.status.Status
         Done when the detector counts no more, or the exposure has come to nothing: the stage may move.
+    shut : ophyd.status.Status
+        Done when the shutter has closed after it, or has never been opened; fails as the closing fails.
     cancelled : threading.Event
         Nobody waits for it any more.
     """
@@ -82,12 +79,55 @@ class Exposure:
     point: int
     x_um: float
     y_um: float
+    judged: Status = field(default_factory=Status)
     frame: int | None = None
     void: str = ""
+    elapsed_s: float = math.nan
     complete: bool = False
     kept: bool = False
+    ready: Status = field(default_factory=Status)
+    begun: threading.Event = field(default_factory=threading.Event)
+    triggered: threading.Event = field(default_factory=threading.Event)
     over: Status = field(default_factory=Status)
+    shut: Status = field(default_factory=Status)
+    closing: Status | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def waits_for(self, note: Mapping[str, Any]) -> bool:
+        """Whether it has been made ready for this point, and waits for the word to begin."""
+        place = (note["point"], note["x_um"], note["y_um"])
+        settled = self.begun.is_set() or self.cancelled.is_set() or self.judged.done
+        return place == (self.point, self.x_um, self.y_um) and not settled
+
+    def shuts_with(self, closing: Status) -> None:
+        """Take over how the closing of the shutter ends."""
+        self.closing = closing
+        closing.add_callback(lambda status: finish(self.shut, status.exception(timeout=0)))
+
+    def end(self, problem: Exception | None = None) -> None:
+        """End every wait for it; those for its readiness and its judgement with a problem, if there is one."""
+        finish(self.over)
+        finish(self.ready, problem)
+        finish(self.judged, problem)
+        if self.closing is None:
+            finish(self.shut)
+
+
+def done_status() -> Status:
+    """Return a status that has nothing to wait for."""
+    status = Status()
+    status.set_finished()
+    return status
+
+
+def finish(status: Status, problem: Exception | None = None) -> None:
+    """End a status that may have ended already, by one thread only."""
+    if status.done:
+        return
+    if problem is None:
+        status.set_finished()
+    else:
+        status.set_exception(problem)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +149,16 @@ class ExposureOver(Device):
         """Return the status of the newest exposure's end."""
         if self.exposure is not None:
             return self.exposure.over
-        status = DeviceStatus(self)
-        status.set_finished()
-        return status
+        return done_status()
+
+
+class MadeReady(Device):
+    """Set it to a point, as the detector's `point`, with `needed_s`: see `Eiger.make_ready`."""
+
+    def set(self, note: Mapping[str, Any]) -> Status:
+        """Return the status of the detector's readiness."""
+        ready: Status = self.parent.make_ready(note, float(note["needed_s"]))
+        return ready
 
 
 class VoidedExposure(Device):
@@ -136,166 +183,3 @@ class VoidedExposure(Device):
         status = DeviceStatus(self)
         status.set_finished()
         return status
-
-
-def spoilt_by_injection(countdowns: list[float], period_s: float = PERIOD_S, injection_s: float = INJECTION_S) -> bool:
-    """Whether a row of countdown values (s, oldest first) runs into or over an injection.
-
-    An injection out of turn, after a pause in top-up, makes the countdown fall into the first seconds of a period.
-
-    Examples
-    --------
-    >>> rows = [70.0, 40.0, 10.0], [20.0, 1.0, 239.0], [2.0, 0.0], [900.0, 239.0]
-    >>> [spoilt_by_injection(row) for row in rows]
-    [False, True, True, True]
-    """
-    if any(not (math.isfinite(value) and value > 0.0) for value in countdowns):
-        return True
-    return any(
-        late - early > COUNTDOWN_JUMP_S
-        or (early > period_s + COUNTDOWN_JUMP_S and period_s - injection_s < late <= period_s)
-        for early, late in pairwise(countdowns)
-    )
-
-
-class Witness:
-    """Hears what ring and shutter did while an exposure ran.
-
-    Every value that a monitor brings is kept, so that a dip of the current or a flicker of the shutter between two
-    looks is not lost; a PV that falls silent spoils the exposure. Looks and monitors are judged apart: the answer to a
-    look may overtake monitors that were sent before it.
-
-    Parameters
-    ----------
-    ring : StorageRing
-    shutter : FastShutter
-    """
-
-    def __init__(self, ring: StorageRing, shutter: FastShutter) -> None:
-        self._ring, self._shutter = ring, shutter
-        self._lock = threading.Lock()
-        self._looks: list[float] = []
-        self._heard: list[float] = []
-        self._beam = True
-        self._shutter_heard: list[str] = []
-        self._silent = ""
-
-    def __enter__(self) -> Self:
-        """Listen from now on, and look at the ring; for the shutter, which may still be opening, it is too early."""
-        for signal, hear in self._pairs():
-            signal.subscribe(hear, event_type=signal.SUB_VALUE, run=False)
-            signal.subscribe(self._hear_silence, event_type=signal.SUB_META, run=False)
-        self._look_at_ring()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop to listen."""
-        for signal, hear in self._pairs():
-            signal.clear_sub(hear, event_type=signal.SUB_VALUE)
-            signal.clear_sub(self._hear_silence, event_type=signal.SUB_META)
-
-    def opened(self) -> None:
-        """Take that the shutter is open: from here on every other word spoils the exposure.
-
-        Its monitor may have come before anybody listened here.
-        """
-        with self._lock:
-            if OPEN not in self._shutter_heard[-1:]:
-                self._shutter_heard.append(OPEN)
-
-    def look(self) -> None:
-        """Ask the IOCs for the values of this moment, and hear everything that has arrived until then.
-
-        An IOC that does not answer spoils the exposure.
-        """
-        request(self._ring.countdown, self._ring.current, self._shutter.status)
-        self._look_at_ring()
-        if (shutter := self._ask(self._shutter.status)) is None:
-            return
-        done = threading.Event()
-        get_cl().get_dispatcher().get_thread_context("monitor")(done.set)
-        done.wait(DRAIN_TIMEOUT_S)
-        if shutter != OPEN:
-            with self._lock:
-                self._shutter_heard += [OPEN, str(shutter)]
-
-    def _look_at_ring(self) -> None:
-        ring = self._ring
-        request(ring.countdown, ring.current)
-        countdown, current = self._ask(ring.countdown), self._ask(ring.current)
-        if countdown is None or current is None:
-            return
-        with self._lock:
-            self._looks.append(_meaning(countdown, ring.countdown.alarm_severity))
-            self._beam &= beam_is_stored(float(current), ring.current.alarm_severity or 0, ring.current_min_ma)
-
-    def _ask(self, signal: Any) -> Any:
-        """Ask for a value of this moment; None when its IOC does not answer."""
-        try:
-            return signal.get(use_monitor=False)
-        except (TimeoutError, DisconnectedError) as error:
-            with self._lock:
-                self._silent = self._silent or f"{signal.pvname} ({error})"
-            return None
-
-    def fits(self, exposure_s: float) -> bool:
-        """Whether the last look says that an exposure can be made now."""
-        with self._lock:
-            return bool(self._beam and self._looks) and window_is_open(
-                self._looks[-1], exposure_s, self._ring.period_s, self._ring.injection_s
-            )
-
-    def elapsed_s(self) -> float:
-        """Seconds between the first and the last look, by the countdown; NaN over an injection."""
-        with self._lock:
-            if len(self._looks) < 2:
-                return math.nan
-            first, last = self._looks[0], self._looks[-1]
-        return first - last if first >= last > 0.0 else math.nan
-
-    def verdict(self) -> str:
-        """Say what spoilt the exposure, empty when nothing did."""
-        with self._lock:
-            if self._silent:
-                return f"{self._silent} fell silent"
-            if not self._beam:
-                return "no beam"
-            if any(
-                spoilt_by_injection(row, self._ring.period_s, self._ring.injection_s)
-                for row in (self._looks, self._heard)
-            ):
-                return "injection"
-            # What was heard before the first Open belongs to the way there.
-            opened = dropwhile(lambda word: word != OPEN, self._shutter_heard)
-            return "" if all(word == OPEN for word in opened) else "shutter not open"
-
-    def _pairs(self) -> tuple[tuple[Any, Callable[..., None]], ...]:
-        return (
-            (self._ring.countdown, self._hear_countdown),
-            (self._ring.current, self._hear_current),
-            (self._shutter.status, self._hear_shutter),
-        )
-
-    def _hear_countdown(self, *, value: float, severity: int = 0, **_: object) -> None:
-        with self._lock:
-            self._heard.append(_meaning(value, severity))
-
-    def _hear_current(self, *, value: float, severity: int = 0, **_: object) -> None:
-        with self._lock:
-            self._beam &= beam_is_stored(float(value), severity, self._ring.current_min_ma)
-
-    def _hear_shutter(self, *, value: str, severity: int = 0, **_: object) -> None:
-        with self._lock:
-            self._shutter_heard.append(str(value) if severity < INVALID else "INVALID")
-
-    def _hear_silence(self, *, connected: bool = True, obj: Any = None, **_: object) -> None:
-        if not connected:
-            with self._lock:
-                self._silent = str(getattr(obj, "pvname", "a PV"))
-
-
-def _meaning(value: float, severity: int | None) -> float:
-    """The value, NaN when its record says that it means nothing."""
-    return float(value) if (severity or 0) < INVALID else math.nan

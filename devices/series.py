@@ -14,6 +14,8 @@ from devices.waiting import Latest, Watch
 
 Outcome = Literal["over", "seen", "cancelled", "lost"]
 
+REST_TIMEOUT_S = 2.0
+"""How late the word may come that an exposure is over, wall s."""
 COUNTDOWN_ROUNDING_S = 2.0
 """How far the elapsed time by the countdown may be off; some facilities show whole seconds."""
 
@@ -32,10 +34,12 @@ class Series:
     cam : EigerCam
     arrivals : Arrivals
         Where frames are seen.
+    tells : bool
+        Whether the driver tells when each exposure begins and ends.
     """
 
-    def __init__(self, number: int, plan: SeriesPlan, cam: EigerCam, arrivals: Arrivals) -> None:
-        self.number, self.plan = number, plan
+    def __init__(self, number: int, plan: SeriesPlan, cam: EigerCam, arrivals: Arrivals, *, tells: bool) -> None:
+        self.number, self.plan, self.tells = number, plan, tells
         self.voids: list[Void] = []
         self._cam, self._arrivals = cam, arrivals
         self._parties = (cam.armed, *arrivals.signals().values())
@@ -76,6 +80,13 @@ class Series:
             # Nobody waits for the completion; it tells a trigger that was lost from a frame that was.
             self._cam.special_trigger_button.put(1, use_complete=True, callback=lambda **_: confirmed.set())
         return frame
+
+    def is_not_alone(self, what: str) -> DetectorError:
+        """Return the error of a detector that somebody else triggers too; which frame is whose, nobody knows then."""
+        self._disagree = True
+        return DetectorError(
+            f"{what}; somebody else triggers this detector, so points and frames no longer agree: start the scan again"
+        )
 
     @property
     def frames_made(self) -> int:
@@ -173,11 +184,9 @@ class Series:
             For such a frame.
         """
         if elapsed_s < self.plan.exposure_s - COUNTDOWN_ROUNDING_S:
-            self._disagree = True
-            raise DetectorError(
+            raise self.is_not_alone(
                 f"frame {frame} of series {self.number} must take its exposure of {self.plan.exposure_s:g} s, got it "
-                f"after {elapsed_s:g} s; somebody else triggers this detector, so points and frames no longer agree: "
-                "start the scan again"
+                f"after {elapsed_s:g} s"
             )
 
     def _seen(self, frame: int, newest: int) -> None:
@@ -186,10 +195,8 @@ class Series:
             if self._under_way == frame:
                 self._under_way = None
         if newest >= triggered:
-            self._disagree = True
-            raise DetectorError(
-                f"series {self.number} must have had {triggered} triggers, got frame {newest} already; somebody else "
-                "triggers this detector, so points and frames no longer agree: start the scan again"
+            raise self.is_not_alone(
+                f"series {self.number} must have had {triggered} triggers, got frame {newest} already"
             )
 
 
@@ -201,7 +208,7 @@ class ExposureWatch:
 
     def __init__(self, series: Series, cam: EigerCam, arrivals: Arrivals, parties: tuple[Any, ...]) -> None:
         self._series, self._cam, self._arrivals, self._parties = series, cam, arrivals, parties
-        self._tells = {"exposing": cam.exposing} if cam.exposing.connected else {}
+        self._tells = {"exposing": cam.exposing} if series.tells else {}
         self._watch = Watch(armed=cam.armed, **self._tells, **arrivals.signals())
         self._before = 0
         self._begun = False
@@ -218,6 +225,21 @@ class ExposureWatch:
     ) -> None:
         """Stop to listen."""
         self._watch.__exit__(kind, error, trace)
+
+    def check_at_rest(self) -> None:
+        """Refuse to trigger into an exposure that nobody here has asked for.
+
+        Raises
+        ------
+        DetectorError
+            When one is under way.
+        """
+        # The word of the end of our own last one may still be on its way.
+        if self._tells and not self._watch.until(lambda now: now["exposing"] != 1, REST_TIMEOUT_S):
+            raise self._series.is_not_alone(
+                f"{self._cam.prefix} must be at rest when series {self._series.number} triggers its next frame, got an "
+                "exposure that nobody here has asked for"
+            )
 
     def until_over(self, frame: int, timeout_s: float, cancelled: Callable[[], bool]) -> Outcome:
         """Wait for the end of the exposure that makes `frame`.

@@ -7,6 +7,7 @@ from ophyd.status import DeviceStatus
 
 from devices.errors import ShutterError
 from devices.two_states import TwoStates
+from devices.waiting import Watch
 
 Wanted = Literal["open", "close"]
 SHUTTER_TIMEOUT_S = 5.0
@@ -52,6 +53,13 @@ class FastShutter(TwoStates):
     def is_closed(self) -> bool:
         """Whether the status says that the blades are fully closed."""
         return self.has_reached("close")
+
+    def shows_open(self, timeout_s: float) -> bool:
+        """Whether the status says in time that the blades are fully open, by its own monitor."""
+        if self.is_open:
+            return True
+        with Watch(status=self.status) as watch:
+            return watch.until(lambda _: self.is_open, timeout_s)
 
     def set(self, value: Wanted) -> DeviceStatus:
         """Open or close; the status is done when the status PV says so, or fails with `ShutterError`."""

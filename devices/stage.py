@@ -21,12 +21,15 @@ UNITS = ("um", "µm", "μm", "micron", "microns")
 
 
 class ArrivalStatus(DeviceStatus):
-    """Done when the record is done *and* the readback is at the target."""
+    """Done when the record is done *and* the readback is at the target.
 
-    def __init__(self, device: Any, moved: Any, target_um: float) -> None:
+    Of one that set out early nobody looks at the readback: the stage is triggered before the exposure, which does.
+    """
+
+    def __init__(self, device: Any, moved: Any, target_um: float, *, early: bool) -> None:
         super().__init__(device)
         self._moved = moved
-        self.target_um = target_um
+        self.target_um, self.early = target_um, early
 
     def _handle_failure(self) -> None:
         """Leave the axis alone: the move underneath has stopped it already, and the next move may have begun."""
@@ -89,14 +92,14 @@ class PiezoAxis(EpicsMotor):
         if early is not None and (early.target_um == float(new_position) or (early.done and not early.success)):
             arrival = early
         else:
-            arrival = self._begin(float(new_position), timeout)
+            arrival = self._begin(float(new_position), timeout, early=False)
         if moved_cb is not None:
             arrival.add_callback(lambda _: moved_cb(obj=self))
         if wait:
             arrival.wait()
         return arrival
 
-    def _begin(self, target_um: float, timeout: float | None) -> ArrivalStatus:
+    def _begin(self, target_um: float, timeout: float | None, *, early: bool) -> ArrivalStatus:
         self._wait_at_rest()
         self._halted.clear()
         self._refusing = self._called_off = False
@@ -109,14 +112,23 @@ class PiezoAxis(EpicsMotor):
             self._target_um = None
             raise
         self._moved = moved
-        arrival = self._arrival = ArrivalStatus(self, moved, target_um)
+        arrival = self._arrival = ArrivalStatus(self, moved, target_um, early=early)
         moved.add_callback(lambda status: self._finish(arrival, status))
         return arrival
 
     def set_out(self, position: float) -> ArrivalStatus:
-        """Begin to move to `position` (um); how that ends is told to whoever sends the axis anywhere next."""
-        self._set_out_for = self.set(position)
-        return self._set_out_for
+        """Begin to move to `position` (um); a failure is told to whoever sends the axis anywhere next.
+
+        Whether it has come all the way is seen when the stage is triggered. An axis that was sent there before, and
+        has arrived, is not sent again.
+        """
+        last = self._arrival
+        if last is not None and last.done and last.success and self._target_um == last.target_um == float(position):
+            arrival = last
+        else:
+            arrival = self._begin(float(position), None, early=True)
+        self._set_out_for = arrival
+        return arrival
 
     def move(self, position: float, wait: bool = True, **kwargs: Any) -> ArrivalStatus:
         """Move to `position` (um) and wait, unless told not to."""
@@ -187,6 +199,8 @@ class PiezoAxis(EpicsMotor):
         readback = float(self._read(self.user_readback))
         if math.isfinite(readback) and abs(readback - target) <= self.tolerance_um:
             return None
+        if self._read(self.limit_violation) == 1:  # a refused move may pulse DMOV like one that was made
+            return self._refusal(target)
         return StageError(
             f"{self.name} must be within {self.tolerance_um:g} um of its target {target:g} um, got {readback:g} um; "
             f"{self._record_says() or 'look for a stop from another screen, a stall, or a servo that is off'}"
@@ -218,13 +232,11 @@ class PiezoAxis(EpicsMotor):
     def _problem_of(self, arrival: ArrivalStatus, moved: Any) -> StageError | None:
         error = moved.exception(timeout=0)
         if self._refusing:
-            return self._refusal(arrival)
+            return self._refusal(arrival.target_um)
         if self._halted.is_set() and self._excused:
             return None
         if error is None and not self._halted.is_set():
-            # A refused move may pulse DMOV like one that was made.
-            problem = self.off_target()
-            return self._refusal(arrival) if problem and self._read(self.limit_violation) == 1 else problem
+            return None if arrival.early else self.off_target()
         if isinstance(error, StatusTimeoutError):
             return self._overdue(arrival, moved)
         return self._ended_badly()
@@ -248,7 +260,7 @@ class PiezoAxis(EpicsMotor):
 
     def _overdue(self, arrival: ArrivalStatus, moved: Any) -> StageError:
         if self._read(self.limit_violation) == 1:
-            return self._refusal(arrival)
+            return self._refusal(arrival.target_um)
         readback, done = self._read(self.user_readback), self._read(self.motor_done_move)
         return StageError(
             f"{self.name} must reach {arrival.target_um:g} um within {moved.timeout:g} s, got {readback:g} um with "
@@ -301,10 +313,10 @@ class PiezoAxis(EpicsMotor):
             return otherwise
         return otherwise if value is None else int(value)
 
-    def _refusal(self, arrival: ArrivalStatus) -> StageError:
+    def _refusal(self, target_um: float) -> StageError:
         low, high = self._read(self.low_limit_travel), self._read(self.high_limit_travel)
         return StageError(
-            f"{self.name} must be sent between its soft limits {low:g} and {high:g} um, got {arrival.target_um:g} um; "
+            f"{self.name} must be sent between its soft limits {low:g} and {high:g} um, got {target_um:g} um; "
             "the motor record refused the move (LVIO)"
         )
 
@@ -320,7 +332,8 @@ class Departure(Device):
     """Set it to the next place, (x, y) in um: the stage sets out for it while other things go on.
 
     The status is done when the move has ended, however that was. The failure of a move is told when the axes are sent
-    to that place, or to another one: what is under way until then is not spoilt by it.
+    to that place, or to another one, and one that has ended elsewhere when the stage is triggered there: what is under
+    way until then is not spoilt by it.
     """
 
     def set(self, place: tuple[float, float]) -> DeviceStatus:

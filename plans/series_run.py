@@ -17,10 +17,14 @@ from devices.stage import PiezoStage
 from devices.storage_ring import MARGIN_S, StorageRing
 from plans.estimate import TimeEstimate, time_estimate
 from plans.plan_type import Plan
-from plans.top_up import check_fits, gate
+from plans.top_up import check_fits, gate, room_needed_s
 from plans.trajectory import ScanPoint, Trajectory
 
 MAX_REPEATS = 20
+NEAR_UM = 25.0
+"""A few widths of the beam: on its way to a point so near the stage may go with the shutter open."""
+WAY_S = 2.0
+"""Nothing is made ready on the way when an injection is so near that the gate might close before the point."""
 PURPOSE_TIMEOUT_S = 10.0
 VETOED = ("gated", "corrupt")
 """Verdicts after which a point is as good as not exposed."""
@@ -185,8 +189,10 @@ def series_run(
         yield from bpp.rewindable_wrapper(_declare(detector, devices), rewindable=False)
         # What is not known before the verdict, the points of a scan that learns, cannot be gone to meanwhile.
         known = points if isinstance(points, Sequence) else ()
+        before = None
         for point, following in zip_longest(points, known[1:]):
-            yield from _point(bench, devices, (point, following), exposure_s, learn)
+            yield from _point(bench, devices, (before, point, following), exposure_s, learn)
+            before = point if known else None
 
     def close() -> Plan:
         yield from bps.abs_set(detector.shutter, "close", wait=True)
@@ -238,19 +244,22 @@ def named_failures(plan: Plan) -> Plan:
 def _point(
     bench: Bench,
     devices: Sequence[Any],
-    points: tuple[ScanPoint, ScanPoint | None],
+    points: tuple[ScanPoint | None, ScanPoint, ScanPoint | None],
     exposure_s: float,
     learn: Callable[[PointOutcome], object] | None,
 ) -> Plan:
-    """Expose one point until it is valid, then emit its event; of the one that follows only the move is begun."""
-    detector, (point, following) = bench.detector, points
+    """Expose one point until it is valid, then emit its event; of the one that follows only the move is begun.
+
+    `points` are the one that the stage has left for this one, if it has, this one, and the one that follows, if known.
+    """
+    detector, (before, point, following) = bench.detector, points
     still = [device for device in devices if bench.stage in (device, device.parent)]
     rest = [device for device in devices if device not in (*still, detector)]
     vetoed: list[str] = []
-    for _ in range(bench.max_repeats + 1):
+    for repeat in range(bench.max_repeats + 1):
         yield from bps.checkpoint()
-        yield from _expose(bench, point, exposure_s)
-        yield from _leave(bench, still, following)
+        yield from _expose(bench, point, exposure_s, on_the_way=_are_near(before, point) and repeat == 0)
+        yield from _leave(bench, still, following, exposure_s, near=_are_near(point, following))
         # From here to the event nothing is replayed: an exposure that was read belongs to one event, however often the
         # run is paused. One that is voided by a pause before it is read reads as not valid and is repeated below.
         outcome = yield from bpp.rewindable_wrapper(_save_if_valid(detector, rest, point), rewindable=False)
@@ -269,28 +278,48 @@ def _point(
     )
 
 
-def _expose(bench: Bench, point: ScanPoint, exposure_s: float) -> Plan:
+def _are_near(one: ScanPoint | None, other: ScanPoint | None) -> bool:
+    """Whether both are there, and the stage may go from one to the other with the shutter open."""
+    if one is None or other is None:
+        return False
+    return math.hypot(one.x_um - other.x_um, one.y_um - other.y_um) <= NEAR_UM
+
+
+def note_of(point: ScanPoint) -> dict[str, Any]:
+    """Return what the detector is told of a point."""
+    return {"point": point.index, "x_um": point.x_um, "y_um": point.y_um}
+
+
+def _expose(bench: Bench, point: ScanPoint, exposure_s: float, *, on_the_way: bool) -> Plan:
     """Everything that a pause may make happen twice."""
     detector, stage = bench.detector, bench.stage
-    yield from bps.abs_set(detector.point, {"point": point.index, "x_um": point.x_um, "y_um": point.y_um}, wait=True)
+    waiting = gate(bench.machine, exposure_s, bench.margin_s, overhead_s=detector.overhead_s)
+    yield from bps.abs_set(detector.point, note_of(point), wait=True)
+    if on_the_way:
+        yield from waiting  # what is left of the way is no time in which an injection could come nearer
     yield from bps.mv(stage.x, point.x_um, stage.y, point.y_um)
-    yield from gate(bench.machine, exposure_s, bench.margin_s, overhead_s=detector.overhead_s)
+    if not on_the_way:
+        yield from waiting
     yield from bps.trigger(stage, group="in position", wait=True)
     yield from bps.trigger(detector, group="exposure")
-    yield from bps.trigger(detector.over, group="exposure over", wait=True)
 
 
-def _leave(bench: Bench, still: Sequence[Any], following: ScanPoint | None) -> Plan:
-    """Begin the point's event with where the stage stands, send it on, and wait until the exposure is judged.
+def _leave(bench: Bench, still: Sequence[Any], following: ScanPoint | None, exposure_s: float, *, near: bool) -> Plan:
+    """Begin the point's event with where the stage stands, send it on after the exposure, and wait for the frame.
 
-    After a pause all this is repeated: the event is begun anew.
+    On the way to a near point the shutter opens for it. After a pause all this is repeated: the event is begun anew.
     """
+    detector = bench.detector
 
     def leave() -> Plan:
         for device in still:
             yield from bps.read(device)
+        yield from bps.trigger(detector.over, group="exposure over", wait=True)
         if following is not None:
             yield from bps.abs_set(bench.stage.departure, (following.x_um, following.y_um), group="leaving")
+            if near:
+                needed = room_needed_s(bench.machine, exposure_s, bench.margin_s, detector.overhead_s) + WAY_S
+                yield from bps.abs_set(detector.ready, {**note_of(following), "needed_s": needed}, group="ready")
         yield from bps.wait(group="exposure")
 
     yield from bps.create(name="primary")

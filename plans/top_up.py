@@ -92,8 +92,13 @@ def gate(
     BeamError
         When no window comes within `ring.gate.timeout_s`.
     """
+    yield from bps.abs_set(ring.gate, room_needed_s(ring, exposure_s, margin_s, overhead_s), group="gate")
+    yield from bps.wait(group="gate")
+
+
+def room_needed_s(ring: StorageRing, exposure_s: float, margin_s: float, overhead_s: float) -> float:
+    """Seconds that must be left before the next injection when an exposure begins; see `gate`."""
     # Not margin plus overhead: of four exposures that fit between two injections the last would wait for the next
     # ones. At most half of the room: a slow moment must not close the gate for good.
     room = ring.period_s - ring.injection_s - exposure_s
-    yield from bps.abs_set(ring.gate, exposure_s + max(margin_s, min(2.0 * overhead_s, 0.5 * room)), group="gate")
-    yield from bps.wait(group="gate")
+    return exposure_s + max(margin_s, min(2.0 * overhead_s, 0.5 * room))

@@ -29,7 +29,9 @@ def listen_tcp(port: int, *, what: str, option: str) -> socket.socket:
     PortTakenError
         When the port is in use or not allowed.
     """
-    server = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # With the protocol's number, asyncio sends what is small at once (TCP_NODELAY); else every second monitor and event
+    # would wait 40 ms for a delayed acknowledgement.
+    server = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         # Without it a restart would wait a minute for the last connections of its predecessor. On Linux it does
         # not let two servers listen on one port.

@@ -40,7 +40,6 @@ audit = logging.getLogger("xedm.audit")
 Writer = Callable[[Any, str], Awaitable[Any]]
 
 STRING_BYTES = 39  # a STRING has 40 with its closing zero
-BATCH_S = 0.001  # updates that follow each other within this go into one packet
 MONITOR_TURNS = 20  # turns of the event loop, more than an update needs to reach its socket
 PICTURE_BACKLOG = 3  # pictures kept for a client that reads slowly, 64 KiB each
 _NOT_VALUES = (ChannelType.PUT_ACKS, ChannelType.PUT_ACKT, ChannelType.STSACK_STRING, ChannelType.CLASS_NAME)
@@ -263,8 +262,15 @@ class _Circuit(VirtualCircuit):
         self.log = _PlainLog(logging.getLogger("caproto.circ"), {})
 
     async def get_from_sub_queue(self, timeout: float | None = None) -> Any:  # noqa: ASYNC109
-        """Wait for the next update; the library's 10 ms for more of them to go along would be seen by a scan."""
-        return await super().get_from_sub_queue(None if timeout is None else min(timeout, BATCH_S))
+        """Give what is queued, and wait only when there is nothing to send, as an IOC does.
+
+        The library's 10 ms for more updates to go along would be seen by a scan.
+        """
+        if timeout is None:
+            return await self.subscription_queue.get()
+        if self.subscription_queue.empty():
+            await asyncio.sleep(0)
+        return None if self.subscription_queue.empty() else self.subscription_queue.get_nowait()
 
 
 class Server(Context):

@@ -25,7 +25,7 @@ from service.status import Status
 log = logging.getLogger("xedm.pvs")
 
 DEFAULT_PREFIX = "XEDM:"
-PUSH_INTERVAL_S = 0.02
+PUSH_INTERVAL_S = 0.005
 # No plan waits for single frames above this rate, and ten updates a second are a tenth of the work.
 FREE_RUNNING_HZ = 60.0
 FREE_RUNNING_INTERVAL_S = 0.1
@@ -61,7 +61,10 @@ class PVServer:
         self._server: Server | None = None
         self._serving: asyncio.Task[None] | None = None
         self._server_thread = threading.Thread(target=self._serve, name="xedm-pvs", daemon=True)
-        self._watch_thread = threading.Thread(target=self._watch, name="xedm-pvs-watch", daemon=True)
+        self._watch_threads = [
+            threading.Thread(target=self._watch, name="xedm-pvs-watch", daemon=True),
+            threading.Thread(target=self._watch_picture, name="xedm-pvs-picture", daemon=True),
+        ]
 
     def start(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Start the threads and wait until the PVs answer."""
@@ -71,7 +74,8 @@ class PVServer:
         if not up or self._serving is None:
             self.stop()
             raise UserError(f"the PVs must be up within {timeout_s:g} s, got no answer; see the log")
-        self._watch_thread.start()
+        for thread in self._watch_threads:
+            thread.start()
 
     def stop(self) -> None:
         """Disconnect every client and end the threads; may be called twice."""
@@ -79,7 +83,7 @@ class PVServer:
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has closed already
                 self._loop.call_soon_threadsafe(self._end)
-        for thread in (self._server_thread, self._watch_thread):
+        for thread in (self._server_thread, *self._watch_threads):
             if thread.is_alive():
                 thread.join(5.0)
         self._booking.shutdown(wait=False)
@@ -115,23 +119,32 @@ class PVServer:
 
     def _watch(self) -> None:
         """Push every change: the first at once, those that follow it closely together."""
-        seen, pictured, version, interval = -1, 0.0, -1, PUSH_INTERVAL_S
+        seen = -1
         while not self._stop.is_set():
-            try:
+            with self._unless_stopped():
                 count = self._source.wait_for_change(seen, WAIT_S)
-                begun = time.monotonic()
+                begun, interval = time.monotonic(), PUSH_INTERVAL_S
                 if count != seen:
                     seen = count
                     status = self._source.status()
                     interval = FREE_RUNNING_INTERVAL_S if status.rate_hz > FREE_RUNNING_HZ else PUSH_INTERVAL_S
                     self._run(self._tell(status))
-                if begun - pictured >= PICTURE_INTERVAL_S:
-                    pictured = begun
-                    version = self._push_picture(version)
                 self._stop.wait(max(0.0, begun + interval - time.monotonic()))
-            except (Exception, CancelledError):
-                if self._stop.is_set():  # the loop has closed
-                    return
+
+    def _watch_picture(self) -> None:
+        """Push a new picture of the sum; it takes tens of milliseconds, for which no scan shall wait."""
+        version = -1
+        while not self._stop.wait(PICTURE_INTERVAL_S):
+            with self._unless_stopped():
+                version = self._push_picture(version)
+
+    @contextlib.contextmanager
+    def _unless_stopped(self) -> Iterator[None]:
+        """Log what goes wrong and rest a moment before the next try; at the end the loop has closed, which is fine."""
+        try:
+            yield
+        except (Exception, CancelledError):
+            if not self._stop.is_set():
                 log.exception("updating the PVs failed; trying again")
                 self._stop.wait(1.0)
 

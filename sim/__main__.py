@@ -70,6 +70,7 @@ def main() -> int:
         # caproto reads the environment when it is imported.
         from sim.server import serve
 
+        sys.setswitchinterval(5e-4)
         asyncio.run(serve(settings, ports, _say_ready))
     except (OSError, ValueError) as error:
         sys.stderr.write(f"sim: {error}\n")

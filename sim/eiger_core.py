@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import datetime as dt
+import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -82,7 +84,7 @@ class EigerCore:
         self._faults = FaultChain(self._settings.faults, self._settings.seed)
         self.place = place_faults(self._settings.faults)
         self.sender = StreamSender(self._settings.stream_port, wall=self._clock.wall)
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="eiger-frames")
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="eiger-frames", initializer=_step_aside)
         self._pending: set[asyncio.Future[int]] = set()
         self._stop = asyncio.Event()
         self._dropping = False
@@ -352,3 +354,9 @@ class EigerCore:
         if self._streamed:
             self._send(end_message(self.series))
         return readable
+
+
+def _step_aside() -> None:
+    """Let the IOCs go first: a detector draws its frames on a machine of its own, and does not hold up the motors."""
+    with contextlib.suppress(OSError, AttributeError):  # a priority of one thread is Linux's
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)

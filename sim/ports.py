@@ -75,7 +75,9 @@ def claim(server: int = 0) -> Ports:
 def _hold(wanted: int) -> tuple[socket.socket, socket.socket]:
     """A TCP and a UDP socket of one port number that nobody else on loopback can take any more."""
     for _ in range(100):
-        tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # With the protocol's number, asyncio sends each monitor at once (TCP_NODELAY); else every second one would wait
+        # 40 ms for a delayed acknowledgement.
+        tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         # Connections of a simulation that was killed may linger on its port.
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,6 +1,6 @@
 """Time lost a point beyond exposure and motion: our scan, Bluesky's grid_scan without a camera, and arm-per-point.
 
-python tests/benchmarks/bench_scan.py [--columns 6] [--rows 5] [--exposure 1.0]
+python tests/benchmarks/bench_scan.py [--columns 10] [--rows 6] [--exposure 1.0]
 
 One run, in real time (speed 1), with the same motors on the same simulated IOCs:
 
@@ -214,8 +214,8 @@ def in_ms(seconds: list[float]) -> dict[str, float]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--columns", type=int, default=6)
-    parser.add_argument("--rows", type=int, default=5)
+    parser.add_argument("--columns", type=int, default=10)
+    parser.add_argument("--rows", type=int, default=6)
     parser.add_argument("--exposure", type=float, default=1.0, help="of each point, s")
     options = parser.parse_args()
     found = measure(options.columns, options.rows, options.exposure)

@@ -230,6 +230,98 @@ def test_a_shutter_that_did_not_close_is_told_by_the_next_exposure(beamline, mon
     assert detector.shutter.is_closed
 
 
+@pytest.fixture
+def staged(beamline, monkeypatch):
+    """Give an armed detector; afterwards it is disarmed with its shutter closed."""
+    monkeypatch.setattr(eiger, "LIVE_TIMEOUT_S", 0.1)
+    detector = beamline.detector
+    detector.prepare(SeriesPlan(exposure_s=5.0, points=20))
+    detector.stage()
+    yield detector
+    detector.unstage()
+    assert detector.shutter.is_closed
+
+
+def make_ready(beamline, point, needed_s=35.0):
+    beamline.ring.gate.set(40.0).wait(30)
+    beamline.detector.ready.set({"point": point, "x_um": 1.0, "y_um": 2.0, "needed_s": needed_s}).wait(10)
+
+
+def words_of(shutter):
+    words = []
+    shutter.status.subscribe(lambda value, **_: words.append(value), run=False)
+    return words
+
+
+def closes(shutter):
+    with waiting.Watch(status=shutter.status) as watch:
+        return watch.until(lambda now: now["status"] == "Closed", 5.0)
+
+
+def test_what_was_made_ready_on_the_way_is_exposed_without_opening_again(beamline, staged):
+    words = words_of(staged.shutter)
+    make_ready(beamline, 4)
+    assert staged.shutter.is_open
+    assert staged.frame.get() != 0 or staged.point_index.get() != 4  # nothing has been exposed
+    before = len(words)
+    assert expose(beamline, 4)[1:] == [4, 0]
+    assert "Opening" in words[:before]
+    assert "Opening" not in words[before:]
+    assert closes(staged.shutter)
+
+
+def test_what_was_made_ready_for_another_point_is_called_off(beamline, staged):
+    make_ready(beamline, 4)
+    assert expose(beamline, 5)[1:] == [5, 0]
+    assert expose(beamline, 4)[1:] == [4, 1]
+
+
+def test_what_was_made_ready_and_is_not_exposed_does_not_leave_the_shutter_open(beamline, staged, monkeypatch):
+    monkeypatch.setattr(eiger, "READY_TIMEOUT_S", 0.1)
+    make_ready(beamline, 4)
+    assert closes(staged.shutter)
+    assert expose(beamline, 4)[1:] == [4, 0]
+
+
+def test_nothing_is_made_ready_when_an_injection_is_near(beamline, staged):
+    words = words_of(staged.shutter)
+    make_ready(beamline, 4, needed_s=1000.0)
+    assert not words
+    assert expose(beamline, 4)[1:] == [4, 0]
+
+
+def test_a_pause_closes_what_was_made_ready(beamline, staged):
+    expose(beamline, 3)
+    make_ready(beamline, 4)
+    staged.pause()
+    assert staged.shutter.is_closed
+    staged.resume()
+    assert expose(beamline, 4)[1:] == [4, 1]
+
+
+def test_an_end_closes_what_was_made_ready(beamline, staged):
+    make_ready(beamline, 4)
+    assert not staged.make_safe()
+    assert staged.shutter.is_closed
+
+
+def test_a_shutter_that_somebody_closed_meanwhile_costs_no_trigger(beamline, staged):
+    make_ready(beamline, 4)
+    staged.shutter.close_now()
+    assert closes(staged.shutter)
+    staged.point.set({"point": 4, "x_um": 1.0, "y_um": 2.0}).wait(10)
+    staged.trigger().wait(10)
+    assert [staged.valid.get(), staged.void_reason.get(), staged.frame.get()] == [0, "shutter not open", -1]
+    assert expose(beamline, 4)[1:] == [4, 0]
+
+
+def test_without_time_before_the_injection_no_trigger_is_written(beamline, staged, monkeypatch):
+    monkeypatch.setattr(beamline.ring, "fits", lambda _: False)
+    staged.point.set({"point": 4, "x_um": 1.0, "y_um": 2.0}).wait(10)
+    staged.trigger().wait(10)
+    assert [staged.void_reason.get(), staged.frame.get()] == ["no time left before the injection", -1]
+
+
 def test_a_frame_that_no_file_counts_is_named(beamline, monkeypatch):
     monkeypatch.setattr(eiger, "LIVE_TIMEOUT_S", 0.1)
     detector, cam = beamline.detector, beamline.detector.cam

@@ -246,15 +246,29 @@ def test_a_move_by_hand_waits_for_the_departure_that_it_meets(stage):
     assert len(told) == 1
 
 
-def test_a_departure_that_somebody_stopped_is_told_to_the_next_move_wherever_it_goes(stage):
+def test_a_departure_that_somebody_stopped_is_seen_before_the_exposure(stage):
     stage.x.set(0.0).wait(10)
-    for place in (400.0, 5.0):
-        left = stage.departure.set((400.0, 0.0))
-        epics.caput("25A:PIEZO:X.STOP", 1, wait=True, timeout=5)
-        left.wait(10)  # the end is not a failure: what goes on meanwhile is not spoilt
-        with pytest.raises(StageError, match=r"stage_x must be within 0.2 um of its target 400 um, got"):
-            stage.x.set(place).wait(10)
+    left = stage.departure.set((400.0, 0.0))
+    epics.caput("25A:PIEZO:X.STOP", 1, wait=True, timeout=5)
+    left.wait(10)  # the end is not a failure: what goes on meanwhile is not spoilt
+    stage.x.set(400.0).wait(10)
+    with pytest.raises(StageError, match=r"stage_x must be within 0.2 um of its target 400 um, got"):
+        stage.trigger().wait(10)
     stage.x.set(0.0).wait(10)
+    stage.trigger().wait(10)
+
+
+def test_an_axis_that_stands_where_a_departure_goes_is_not_sent_again(stage):
+    stage.x.set(0.0).wait(10)
+    stage.y.set(7.0).wait(10)
+    sent = []
+    stage.y.user_setpoint.subscribe(lambda **_: sent.append("y"), event_type="setpoint", run=False)
+    stage.y.motor_done_move.subscribe(lambda value, **_: sent.append(value), run=False)
+    stage.departure.set((2.0, 7.0)).wait(10)
+    stage.x.set(2.0).wait(10)
+    stage.y.set(7.0).wait(10)
+    stage.trigger().wait(10)
+    assert not [value for value in sent if value == 0]
 
 
 def test_a_departure_that_a_pause_stopped_is_forgotten(stage):

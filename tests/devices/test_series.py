@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from ophyd import Signal
 
-from devices import presence
+from devices import presence, series
 from devices.errors import DetectorError, FrameTimeoutError, NotConnectedError
 from devices.exposure import Exposure, SeriesPlan
 from devices.series import Series
@@ -33,7 +33,7 @@ class Scene:
 
     name = "place of arrival"
 
-    def __init__(self, *, confirms=True):
+    def __init__(self, *, confirms=True, tells=True):
         self.armed, self.frame = Line("C:Armed", 1), Line("L:Frame", -1)
         self.exposing = Line("C:ShutterControlEPICS", 0)
         self.confirms = confirms
@@ -44,7 +44,7 @@ class Scene:
             special_trigger_button=SimpleNamespace(put=self.put),
             status_message=SimpleNamespace(get=lambda: "Ready"),
         )
-        self.series = Series(7, SeriesPlan(exposure_s=10.0, points=3), self.cam, self)
+        self.series = Series(7, SeriesPlan(exposure_s=10.0, points=3), self.cam, self, tells=tells)
 
     def put(self, _value, *, use_complete, callback):
         assert use_complete
@@ -54,8 +54,8 @@ class Scene:
     def signals(self):
         return {"frame": self.frame}
 
-    def newest(self, now, series):
-        assert series == 7
+    def newest(self, now, number):
+        assert number == 7
         return now["frame"]
 
     def describe(self, now):
@@ -114,10 +114,31 @@ def test_the_end_of_the_exposure_before_is_not_the_end_of_this_one():
 
 
 def test_where_the_driver_does_not_tell_the_frame_does():
+    assert (scene := Scene()).expose((scene.frame, 0)) == "seen"
+    scene = Scene(tells=False)
+    assert scene.expose((scene.exposing, 1), (scene.exposing, 0), (scene.frame, 0)) == "seen"
+
+
+def test_an_exposure_of_somebody_else_is_not_triggered_into(monkeypatch):
+    monkeypatch.setattr(series, "REST_TIMEOUT_S", SOON_S)
     scene = Scene()
-    assert scene.expose((scene.frame, 0)) == "seen"
-    scene.exposing.up = False
-    assert scene.expose((scene.frame, 1)) == "seen"
+    scene.exposing.put(1)
+    with (
+        pytest.raises(DetectorError, match=r"C: must be at rest when series 7 .* somebody else triggers this detector"),
+        scene.series.watch_exposure() as watch,
+    ):
+        watch.check_at_rest()
+    assert scene.series.orphans() == [0]
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_the_word_of_an_exposure_that_is_over_may_come_late(tells, monkeypatch):
+    monkeypatch.setattr(series, "REST_TIMEOUT_S", PATIENCE_S if tells else 0.0)
+    scene = Scene(tells=tells)
+    scene.exposing.put(1)
+    threading.Timer(SOON_S, scene.exposing.put, [0]).start()
+    with scene.series.watch_exposure() as watch:
+        watch.check_at_rest()
 
 
 def test_an_exposure_that_a_disarmed_detector_ends_is_not_over():

@@ -5,10 +5,11 @@ import math
 import pytest
 from ophyd.sim import make_fake_device
 
-from devices.exposure import SeriesPlan, Void, VoidedExposure, Witness
+from devices.exposure import SeriesPlan, Void, VoidedExposure
 from devices.severity import INVALID
 from devices.shutter import FastShutter
 from devices.storage_ring import StorageRing
+from devices.witness import Witness
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def scene():
 def test_nothing_happened(scene):
     ring, shutter = scene
     with Witness(ring, shutter) as witness:
-        assert witness.fits(60.0)
+        witness.first_look()
         for countdown in (90.0, 60.0, 40.0):
             ring.countdown.sim_put(countdown)
         witness.look()
@@ -47,6 +48,7 @@ def test_an_injection_spoils_in_both_styles_of_countdown(scene, countdowns):
 def test_an_injection_that_no_monitor_told_of_is_seen_by_the_looks(scene):
     ring, shutter = scene
     with Witness(ring, shutter) as witness:
+        witness.first_look()
         ring.countdown.clear_sub(witness._hear_countdown, event_type=ring.countdown.SUB_VALUE)
         ring.countdown.sim_put(235.0)
         witness.look()
@@ -110,13 +112,6 @@ def test_news_from_the_way_to_open_do_not_spoil(scene):
         shutter.status.sim_put("Open")
         witness.look()
     assert witness.verdict() == ""
-
-
-def test_a_window_too_short_is_known_before_the_trigger(scene):
-    ring, shutter = scene
-    ring.countdown.sim_put(30.0)
-    with Witness(ring, shutter) as witness:
-        assert not witness.fits(60.0)
 
 
 def test_void_exposures_are_shown_one_by_one():

@@ -74,7 +74,7 @@ def test_a_run_is_suspended_and_goes_on_from_its_checkpoint(beamline, engine, du
 
 def test_a_run_waits_for_beam_before_it_begins(beamline, engine, dump):
     dump.put("Dumped", wait=True)
-    wait_until(lambda: not beamline.ring.has_beam(), "the beam must be lost")
+    wait_until(lambda: all(suspender.tripped for suspender in engine.suspenders), "the loss must be known")
     back = []
     threading.Timer(0.5, lambda: (back.append(True), dump.put("Stored"))).start()
     engine(note([], "begun"))
