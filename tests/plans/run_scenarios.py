@@ -3,13 +3,22 @@
 import json
 import subprocess
 import sys
+import tempfile
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
 
 
-def run_scenarios(program: str, folder: Path, *words: str, timeout_s: float) -> dict[str, list[dict[str, Any]]]:
+def run_scenarios(
+    program: str,
+    folder: Path,
+    *words: str,
+    timeout_s: float,
+    heard: Callable[[dict[str, Any]], object] = lambda _facts: None,
+) -> dict[str, list[dict[str, Any]]]:
     """Give the facts of every run by the scenario's name.
 
     Parameters
@@ -22,16 +31,28 @@ def run_scenarios(program: str, folder: Path, *words: str, timeout_s: float) -> 
         Names of scenarios, NAME:ARGUMENT for those that take one.
     timeout_s : float
         For all together; a busy machine is slow.
+    heard : callable
+        Is told the facts of each run as soon as it has ended.
     """
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(HERE / program), str(folder), *words],
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-    )
-    if done.returncode:
-        raise AssertionError(f"{program} {' '.join(words)} ended with {done.returncode}:\n{done.stderr[-3000:]}")
-    told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    command = [sys.executable, "-W", "error", str(HERE / program), str(folder), *words]
+    told: list[dict[str, Any]] = []
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
+        watchdog = threading.Timer(timeout_s, process.kill)
+        watchdog.start()
+        try:
+            for line in process.stdout or ():
+                if line.startswith("{"):
+                    told.append(json.loads(line))
+                    heard(told[-1])
+        finally:
+            watchdog.cancel()
+        if process.wait(timeout_s):
+            errors.seek(0)
+            raise AssertionError(
+                f"{program} {' '.join(words)} ended with {process.returncode}:\n{errors.read()[-3000:]}"
+            )
     names = [word.partition(":")[0] for word in words]
     return {name: [facts for facts in told if facts["scenario"] == name] for name in names}

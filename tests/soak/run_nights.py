@@ -89,10 +89,14 @@ def exposures(part: Part, folder: Path, options: argparse.Namespace) -> None:
 
 def messages(part: Part, folder: Path, options: argparse.Namespace) -> None:
     """Interrupt anywhere."""
-    told = run_scenarios(PROGRAM, folder, f"messages:{options.every}", timeout_s=PATIENCE_S)
-    for facts in told["messages"]:
+
+    def heard(facts: Facts) -> None:
         part.judge(facts, 9, folder / "truth")
         part.numbers["interrupted"] += facts["interrupted"]
+        if part.numbers["runs"] % 60 == 0:
+            print(f"  {facts['where']}: {dict(part.numbers)}, {len(part.wrong)} wrong", flush=True)
+
+    run_scenarios(PROGRAM, folder, f"messages:{options.every}", timeout_s=PATIENCE_S, heard=heard)
 
 
 def aborts(part: Part, folder: Path, options: argparse.Namespace) -> None:
