@@ -20,15 +20,14 @@ from processing.memory_words import (
     lane_any,
     lane_less,
     lane_of,
-    lane_of_bits,
     lane_or,
     lane_xor,
     load_64,
     load_lane,
-    load_u8,
     store_lane,
 )
 from processing.plane_layout import PlaneLayout, lanes
+from processing.plane_read import pool_planes, read_out
 
 BUILT_ON = 0x1BC98F90
 """CRC-32 of the files whose functions are compiled into these: numba's cache looks at the date of this file only."""
@@ -181,32 +180,6 @@ def _subtract(total: NDArray[np.uint8], frame: int, starts: NDArray[np.int32], f
         base += planes * stride
 
 
-@numba.njit(nogil=True, cache=True)
-def _read_out(total: NDArray[np.uint8], block_pixels: int, pixels: int, out: NDArray[np.uint64]) -> None:
-    """Write the first `pixels` counts as integers."""
-    planes, stride = total.shape[1], total.shape[2]
-    base, target = address_of(total), address_of(out)
-    for block in range(total.shape[0]):
-        live = planes
-        while live and not _has_bits(base + (live - 1) * stride, stride):
-            live -= 1
-        for byte in range(min(block_pixels, pixels - block * block_pixels) // 8):
-            count = lane_of(0)
-            for plane in range(live):
-                count = lane_or(count, lane_of_bits(load_u8(base + plane * stride + byte), 1 << plane))
-            store_lane(target, count)
-            target += LANE_BYTES
-        base += planes * stride
-
-
-@numba.njit(nogil=True)
-def _has_bits(plane: int, stride: int) -> bool:
-    for k in range(0, stride, LANE_BYTES):  # noqa: SIM110 - numba knows no generators
-        if lane_any(load_lane(plane + k)):
-            return True
-    return False
-
-
 class PlaneSum:
     """Exact sum of frames of one layout, with how often each pixel was excluded.
 
@@ -347,16 +320,39 @@ class PlaneSum:
             return self._some_rows()
         out = np.empty(self.layout.shape, np.uint64) if out is None else out
         flat = out.reshape(-1)
-        _read_out(self._planes, self.layout.block_pixels, self.layout.blocked_pixels, flat)
+        read_out(self._planes, self.layout.block_pixels, self.layout.blocked_pixels, flat)
         flat[self.layout.blocked_pixels :] = self._tail
         return out
+
+    def brightest(self, valid: NDArray[np.uint8], step: int) -> NDArray[np.float32]:
+        """Return the largest count of every step x step block's valid pixels, NaN for a block without one.
+
+        Equal to `processing.pooling.pool_max` of `data`, without writing that to memory.
+
+        Parameters
+        ----------
+        valid : ndarray of uint8, shape (rows, cols)
+        step : int
+
+        Raises
+        ------
+        ValueError
+            When this is a sum of some rows only, or `valid` has another shape.
+        """
+        if self._rows != (0, self.layout.shape[0]) or valid.shape != self.layout.shape:
+            raise ValueError(f"a sum of all rows and its mask {self.layout.shape} are wanted, got {valid.shape}")
+        rows, cols = (-(-side // step) for side in self.layout.shape)
+        pooled: NDArray[np.float32] = np.empty((rows, cols), np.float32)
+        layout, mask = self.layout, np.ascontiguousarray(valid, np.uint8)
+        pool_planes(self._planes, layout.block_pixels, layout.blocked_pixels, self._tail, mask, step, pooled)
+        return pooled
 
     def _some_rows(self) -> NDArray[np.uint64]:
         layout, cols = self.layout, self.layout.shape[1]
         first = self._blocks.start * layout.block_pixels
         pixels = min(self._blocks.stop * layout.block_pixels, layout.blocked_pixels) - first
         flat: NDArray[np.uint64] = np.empty(pixels, np.uint64)
-        _read_out(self._planes, layout.block_pixels, pixels, flat)
+        read_out(self._planes, layout.block_pixels, pixels, flat)
         flat = np.concatenate([flat, self._tail])  # of use only where the last row is among them
         start, stop = self._rows
         return flat[start * cols - first : stop * cols - first].reshape(stop - start, cols)
@@ -373,5 +369,6 @@ def warm_up() -> None:
     total = PlaneSum(layout)
     total.add([spill, spill, full])
     total.subtract(spill)
-    if total.data().sum() != 1 or total.excluded.sum() != 8:
+    brightest = total.brightest(np.ones((3, 3), np.uint8), 3)
+    if total.data().sum() != 1 or total.excluded.sum() != 8 or brightest != 1.0:
         raise RuntimeError("kernels must sum a frame of one photon; remove __pycache__ and start again")

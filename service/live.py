@@ -26,6 +26,7 @@ from service.ledger import LOST
 from service.mailbox import Mailbox, is_image
 from service.office import Folder, Office
 from service.pipeline import Pipeline
+from service.pooled_sums import PooledSums
 from service.preview import make_image_preview, make_preview
 from service.receive import Receiver
 from service.restore import Unfinished, find_unfinished, restored
@@ -133,7 +134,8 @@ class LiveService:
         self._board = StatusBoard(
             self.pipeline, self.office, self.mailbox, self.receiver.endpoint, lambda: self._safety(self.pipeline.series)
         )
-        self.views = Views(self.pipeline, self.office, self._find)
+        self._sums = PooledSums(self.pipeline, lambda: self._changes)
+        self.views = Views(self.pipeline, self.office, self._sums, self._find)
         self.ended_series = 0
         self._stop = threading.Event()
         self._previews: dict[PreviewName, tuple[float, int, Preview | None]] = {}
@@ -335,7 +337,8 @@ class LiveService:
             return picture
         fresh = self._changes
         picture = self._make_preview(what, fresh)
-        self._previews[what] = (time.monotonic(), fresh, picture)
+        # One of a sum that somebody else has read a moment ago is as old as that, and made again when things change.
+        self._previews[what] = (time.monotonic(), fresh if picture is None else picture.version, picture)
         return picture
 
     def _make_preview(self, what: PreviewName, number: int) -> Preview | None:
@@ -345,16 +348,14 @@ class LiveService:
             if result is None or result.image is None:
                 return None
             return make_image_preview(result.image, version=number, frames=result.frames)
+        if what != "last":
+            pooled = self._sums.get(what)
+            if pooled is None:
+                return None
+            return Preview(pixels=pooled.pixels, step=pooled.step, version=pooled.version, frames=pooled.frames)
         with pipeline.lock:
             series, frame = pipeline.series, pipeline.last_frame
-            if series is None or series.accepted is None or series.background is None:
-                return None
-            running = series.accepted if what == "sum" else series.background
-            frames = running.frames
-            data = running.data if what != "last" and frames else None
-        if what == "last":
-            return None if frame is None else _frame_preview(frame, series, number)
-        return None if data is None else make_preview(data, series.valid, version=number, frames=frames)
+        return None if series is None or frame is None else _frame_preview(frame, series, number)
 
     def book_point(self, note: PointNote) -> None:
         """Join a scan point to a frame; `void` takes that frame out of the sum."""

@@ -27,6 +27,10 @@ class Sight:
         Values from here on are flags of the detector, not photons.
     facts : dict
         What else is known: a pixel's width, the frame's number and verdict.
+    step : int
+        Side of the blocks of which `values` are the brightest pixels already.
+    shape : tuple of int
+        Of the array itself; that of `values` when nothing else is said.
     """
 
     values: NDArray[Any]
@@ -35,6 +39,13 @@ class Sight:
     version: int = 0
     below: int | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    step: int = 1
+    shape: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        """Know the array's shape."""
+        if self.step == 1:
+            object.__setattr__(self, "shape", self.values.shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +76,8 @@ class NowhereError(Exception):
 class PageSource(Protocol):
     """The running service as the page sees it; safe from any thread, and never waits with the sums locked."""
 
-    def look(self, what: SightName, frame: int | None = None) -> Sight | None:
-        """Return an array, None before there is one.
+    def look(self, what: SightName, frame: int | None = None, side: int | None = None) -> Sight | None:
+        """Return an array, None before there is one; pooled to at most `side` where that is cheaper.
 
         Raises
         ------

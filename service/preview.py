@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from processing.pooling import Unsigned, pool_max
 from service.source import Preview
 
-Unsigned = NDArray[np.unsignedinteger]
 MAX_SIDE_PX = 1000
 INVALID_RGB = (125, 125, 125)
 JPEG_QUALITY = 88
@@ -75,8 +75,13 @@ def make_preview(
         raise ValueError(f"valid must be an array of the sum's shape {total.shape}, got {valid.shape}; pass its mask")
     if max_side < 1:
         raise ValueError(f"max_side must be at least 1 pixel, got {max_side}; 1000 suits a screen")
-    step = max(1, -(-max(total.shape) // max_side))
+    step = step_of(total.shape, max_side)
     return Preview(pixels=pool_max(total, valid, step, below), step=step, version=version, frames=frames)
+
+
+def step_of(shape: tuple[int, ...], max_side: int = MAX_SIDE_PX) -> int:
+    """Return the side of the blocks with which an array of this shape becomes no longer than `max_side`."""
+    return max(1, -(-max(shape) // max_side))
 
 
 def make_image_preview(image: NDArray[np.float32], *, version: int, frames: int = 0) -> Preview:
@@ -105,17 +110,6 @@ def window_of_object(image: NDArray[np.float32]) -> tuple[slice, slice]:
         slice(max(0, middle[0] - reach), middle[0] + reach + 1),
         slice(max(0, middle[1] - reach), middle[1] + reach + 1),
     )
-
-
-def pool_max(total: Unsigned, valid: NDArray[np.uint8], step: int, below: int | None = None) -> NDArray[np.float32]:
-    """Return the brightest valid pixel of every step x step block, NaN for a block without one."""
-    last = total.dtype.type(np.iinfo(total.dtype).max if below is None else below - 1)
-    return _pool_max(np.ascontiguousarray(total), np.ascontiguousarray(valid, dtype=np.uint8), step, last)
-
-
-def pool_sum(total: Unsigned, valid: NDArray[np.uint8], step: int) -> NDArray[np.float32]:
-    """Return the photons on the valid pixels of every step x step block, NaN for a block without one."""
-    return _pool_sum(np.ascontiguousarray(total), np.ascontiguousarray(valid, dtype=np.uint8), step)
 
 
 def render(preview: Preview) -> Picture:
@@ -193,54 +187,6 @@ def _log_levels(pixels: NDArray[np.float32]) -> tuple[NDArray[np.uint8], float, 
     levels[: usable.size] = 1 + np.round(scaled * 254)
     levels[usable.size :] = 255
     return _apply_table(pixels, levels), dark, high
-
-
-@numba.njit(nogil=True, cache=True)
-def _pool_max(total: Unsigned, valid: NDArray[np.uint8], step: int, last: np.unsignedinteger) -> NDArray[np.float32]:
-    rows, cols = total.shape
-    out = np.empty(((rows + step - 1) // step, (cols + step - 1) // step), np.float32)
-    best = np.empty(cols, total.dtype)
-    zero = total.dtype.type(0)
-    seen = np.empty(cols, np.uint8)
-    for r in range(out.shape[0]):
-        best[:] = 0
-        seen[:] = 0
-        for i in range(r * step, min((r + 1) * step, rows)):
-            for j in range(cols):  # along the row first: contiguous, so it compiles to vector instructions
-                good = valid[i, j] != 0 and total[i, j] <= last
-                best[j] = max(best[j], total[i, j] if good else zero)
-                seen[j] |= good
-        for c in range(out.shape[1]):
-            top = best[c * step]
-            any_seen = seen[c * step]
-            for j in range(c * step + 1, min((c + 1) * step, cols)):
-                top = max(top, best[j])
-                any_seen |= seen[j]
-            out[r, c] = np.float32(top) if any_seen else np.float32(np.nan)
-    return out
-
-
-@numba.njit(nogil=True, cache=True)
-def _pool_sum(total: Unsigned, valid: NDArray[np.uint8], step: int) -> NDArray[np.float32]:
-    rows, cols = total.shape
-    out = np.empty(((rows + step - 1) // step, (cols + step - 1) // step), np.float32)
-    column = np.empty(cols, np.uint64)
-    seen = np.empty(cols, np.uint8)
-    for r in range(out.shape[0]):
-        column[:] = 0
-        seen[:] = 0
-        for i in range(r * step, min((r + 1) * step, rows)):
-            for j in range(cols):
-                column[j] += np.uint64(total[i, j]) if valid[i, j] else np.uint64(0)
-                seen[j] |= valid[i, j]
-        for c in range(out.shape[1]):
-            photons = np.uint64(0)
-            any_seen = np.uint8(0)
-            for j in range(c * step, min((c + 1) * step, cols)):
-                photons += column[j]
-                any_seen |= seen[j]
-            out[r, c] = np.float32(photons) if any_seen else np.float32(np.nan)
-    return out
 
 
 @numba.njit(nogil=True, cache=True)

@@ -18,12 +18,10 @@ from service.ledger import PENDING
 from service.office import Office
 from service.page_source import NowhereError, Rows, Sight, SightName
 from service.pipeline import Pipeline
-from service.preview import window_of_object
+from service.pooled_sums import FORGET_AFTER_S, READ_EVERY_S, PooledSums, SumName
+from service.preview import step_of, window_of_object
 from service.series import Series
 
-READ_EVERY_S = 0.9
-"""A sum is read out of its bit planes at most that often, however many look."""
-FORGET_AFTER_S = 10.0
 _Find = Callable[[Series, int], EncodedFrame | None]
 
 
@@ -44,20 +42,21 @@ class Views:
     ----------
     pipeline : Pipeline
     office : Office
+    sums : PooledSums
     find : callable
         Gives the bytes of a frame of a series from spool or files, None when nobody has them; may wait for a disk.
     """
 
-    def __init__(self, pipeline: Pipeline, office: Office, find: _Find) -> None:
-        self._pipeline, self._office, self._find = pipeline, office, find
+    def __init__(self, pipeline: Pipeline, office: Office, sums: PooledSums, find: _Find) -> None:
+        self._pipeline, self._office, self._sums, self._find = pipeline, office, sums, find
         self._kept: dict[str, _Kept] = {}
         self._guard = threading.Lock()
         self._version = 0
 
     # -- arrays ----------------------------------------------------------------------------------------------------
 
-    def look(self, what: SightName, frame: int | None = None) -> Sight | None:
-        """Return an array, None before there is one.
+    def look(self, what: SightName, frame: int | None = None, side: int | None = None) -> Sight | None:
+        """Return an array, None before there is one; sums of which all is wanted at most `side` long are pooled.
 
         Raises
         ------
@@ -67,7 +66,7 @@ class Views:
         self.forget()
         match what:
             case "sum" | "background":
-                return self._sum(what)
+                return self._sum(what) if side is None else self._pooled(what, side)
             case "last":
                 return self._last()
             case "frame":
@@ -118,6 +117,23 @@ class Views:
         if known is not None:
             return known
         return self._keep(what, series, Sight(values=values, valid=series.valid, frames=frames), values)
+
+    def _pooled(self, what: SumName, side: int) -> Sight | None:
+        series = self._pipeline.series
+        if series is None or series.shape is None:
+            return None
+        step = step_of(series.shape, side)
+        if step == 1:  # to be read to the last digit
+            return self._sum(what)
+        pooled = self._sums.get(what, step)
+        if pooled is None:
+            return None
+        name = f"{what} at most {side}"
+        known = self._known(name, series, pooled.pixels)
+        if known is not None:
+            return known
+        sight = Sight(values=pooled.pixels, valid=None, frames=pooled.frames, step=pooled.step, shape=pooled.shape)
+        return self._keep(name, series, sight, pooled.pixels)
 
     def _last(self) -> Sight | None:
         with self._pipeline.lock:

@@ -9,8 +9,8 @@ import numpy as np
 from isal import igzip
 from numpy.typing import NDArray
 
+from processing.pooling import pool_max
 from service.page_source import PageSource, Rows, Sight, SightName
-from service.preview import pool_max
 
 MOST_SIDE = 1024
 """The longest side of a piece: four million values at the most leave the service at once."""
@@ -61,14 +61,14 @@ def cut(sight: Sight, wanted: Wanted) -> Piece:
 
     A block begins where its number in the whole array says, so that moving the window never moves the blocks.
     """
-    rows, cols = sight.values.shape
+    rows, cols = sight.shape
     top, left, height, width = wanted.window or (0, 0, rows, cols)
-    step = max(1, -(-max(height, width) // wanted.side))
+    step = sight.step if sight.step > 1 else max(1, -(-max(height, width) // wanted.side))
     top, left = (min(max(0, top), rows - 1) // step * step, min(max(0, left), cols - 1) // step * step)
     bottom, right = min(rows, top + max(1, height)), min(cols, left + max(1, width))
     bottom, right = (min(rows, -(-bottom // step) * step), min(cols, -(-right // step) * step))
     window = slice(top, bottom), slice(left, right)
-    values = _values(sight, window, step)
+    values = sight.values if sight.step > 1 else _values(sight, window, step)
     facts = {
         **sight.facts,
         "what": wanted.what,
@@ -136,7 +136,8 @@ class Regions:
             When a frame's bytes cannot be had.
         """
         async with self._locks.setdefault(wanted.what, asyncio.Lock()):
-            sight = await asyncio.to_thread(self._source.look, wanted.what, wanted.frame)
+            side = wanted.side if wanted.window is None else None
+            sight = await asyncio.to_thread(self._source.look, wanted.what, wanted.frame, side)
             if sight is None:
                 return None
             key = wanted, sight.version

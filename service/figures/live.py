@@ -13,8 +13,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from processing.geometry import Geometry
+from processing.pooling import pool_max
 from service.figures.style import log_map
-from service.preview import pool_max
+from service.preview import step_of
 from service.result_view import detector_geometry
 
 MAX_SIDE = 1100
@@ -63,7 +64,7 @@ def picture_of(result: Path, title: str, frames: Mapping[str, int]) -> LivePictu
             geometry = _geometry(entry)
     except (OSError, KeyError):
         return None
-    step = max(1, -(-max(total.shape) // MAX_SIDE))
+    step = step_of(total.shape, MAX_SIDE)
     return LivePicture(
         title=f"{title}\nsum of {summed} frames",
         counts=pool_max(total, valid, step),

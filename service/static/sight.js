@@ -5,6 +5,8 @@ import { GRAY, MASK, paint, scaleOf } from "./colours.js";
 import { Nothing, binary } from "./rows.js";
 
 const PAUSE_MS = 1000;
+// One size for all viewers and the preview: a sum of 16M is then pooled once a second, however many look.
+const WHOLE_SIDE = 1024;
 const LARGEST_SCALE = 64; // screen pixels a detector pixel
 const TYPES = { float32: Float32Array, float64: Float64Array };
 
@@ -63,7 +65,7 @@ export class Sight {
     const query = this.query;
     try {
       const have = this.whole && !this.stale ? `&have=${this.whole.facts.version}` : "";
-      const whole = await this.fetch(`${query}&side=${this.fitSide()}${have}`);
+      const whole = await this.fetch(`${query}&side=${WHOLE_SIDE}${have}`);
       if (query === this.query) {
         if (whole) {
           this.whole = whole;
@@ -93,12 +95,6 @@ export class Sight {
     if (!got) return null;
     const { facts, bytes } = got;
     return { facts, values: new TYPES[facts.type](bytes), rows: facts.rows, cols: facts.cols };
-  }
-
-  /** The whole array needs no more values than the screen has pixels; in two sizes, so that viewers share pieces. */
-  fitSide() {
-    const size = Math.max(this.canvas.clientWidth, this.canvas.clientHeight) * devicePixelRatio;
-    return size > 640 ? 1024 : 640;
   }
 
   /** Fetch what is on the screen more finely, when the whole is too coarse for it. */

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processing import lz4_planes, memory_words, plane_blocks, plane_sum
+from processing import lz4_planes, memory_words, plane_blocks, plane_read, plane_sum, pooling
 from processing.lz4_planes import MARGIN, REASONS, decode_block, decode_lz4, repeat_table
 from processing.memory_words import HAS_BYTE_SHUFFLE
 
@@ -245,7 +245,14 @@ def test_a_match_that_reaches_into_planes_left_out_finds_their_bytes(far, match,
     assert decode_lz4(compressed, size, 256) == expected
 
 
-@pytest.mark.parametrize(("module", "parts"), [(plane_blocks, [memory_words, lz4_planes]), (plane_sum, [memory_words])])
+@pytest.mark.parametrize(
+    ("module", "parts"),
+    [
+        (plane_blocks, [memory_words, lz4_planes]),
+        (plane_sum, [memory_words]),
+        (plane_read, [memory_words, pooling]),
+    ],
+)
 def test_compiled_kernels_are_renewed_when_a_file_they_are_built_on_changes(module, parts):
     found = 0
     for part in parts:

@@ -4,36 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.preview import INVALID_RGB, gray_bytes, make_image_preview, make_preview, pool_max, pool_sum, render
+from service.preview import INVALID_RGB, gray_bytes, make_image_preview, make_preview, render
 from service.source import Preview
-
-
-def slow_pool(total, valid, step, how):
-    rows, cols = (-(-side // step) for side in total.shape)
-    out = np.full((rows, cols), np.nan)
-    for r in range(rows):
-        for c in range(cols):
-            block = np.s_[r * step : (r + 1) * step, c * step : (c + 1) * step]
-            good = total[block][valid[block] == 1]
-            if good.size:
-                out[r, c] = how(good)
-    return out
-
-
-@pytest.mark.parametrize("shape", [(7, 11), (12, 12), (1, 9), (9, 1)])
-@pytest.mark.parametrize("step", [1, 2, 5])
-@pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.uint64])
-def test_pooling_equals_the_plain_loop(shape, step, dtype):
-    rng = np.random.default_rng(5)
-    total = rng.integers(0, 60_000, shape).astype(dtype)
-    valid = (rng.random(shape) < 0.5).astype(np.uint8)
-    np.testing.assert_array_equal(pool_max(total, valid, step), slow_pool(total, valid, step, np.max))
-    np.testing.assert_array_equal(pool_sum(total, valid, step), slow_pool(total, valid, step, np.sum))
-
-
-def test_sums_beyond_32_bit_survive():
-    total = np.array([[2**40, 1]], np.uint64)
-    assert pool_max(total, np.ones((1, 2), np.uint8), 2)[0, 0] == 2.0**40
 
 
 def test_values_that_are_no_photons_do_not_shine():

@@ -9,6 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
+from processing.fast_sum import FastSum
 from service.page_source import Sight
 from service.source import PointNote
 from service.web import start_web
@@ -270,6 +271,17 @@ def test_many_who_look_at_the_same_cost_one_reading(run, page_of):
     bodies = {page.client.get("/region?what=sum").content for _ in range(8)}
     assert len(bodies) == 1
     assert page.server._pages.page_routes.regions.cut == 1
+
+
+def test_whoever_looks_at_the_whole_sum_shares_one_reading(run, page_of, monkeypatch):
+    bench, _ = run
+    page, read = page_of(bench.service), []
+    brightest = FastSum.brightest
+    monkeypatch.setattr(FastSum, "brightest", lambda total, step: read.append(step) or brightest(total, step))
+    pieces = [page.region(f"what=sum&side={side}")[1] for side in (16, 20, 16)]
+    assert [piece.shape for piece in pieces] == [(16, 16)] * 3
+    assert bench.service._sums.get("sum", 4).frames == page.region("what=sum&side=16")[0]["frames"]
+    assert read == [4]
 
 
 def test_a_new_file_is_an_event(run, page_of):
