@@ -14,7 +14,7 @@ from service.pipeline import Pipeline
 from service.ranges import count_of
 from service.receive import RECEIVE_BUFFER_BYTES
 from service.safety import Safety
-from service.status import AtRisk, Counts, Forecast, LastFrame, State, Status
+from service.status import AtRisk, Counts, Forecast, LastFrame, Ring, State, Status
 
 _VERSION = version("xedm")
 
@@ -31,6 +31,11 @@ class StatusBoard:
         Where the stream comes from, for the sentences.
     safety : callable
         Returns who keeps the open series safe.
+
+    Attributes
+    ----------
+    ring : callable
+        Returns what the storage ring shows; nothing until somebody watches it.
     """
 
     def __init__(
@@ -42,6 +47,7 @@ class StatusBoard:
         safety: Callable[[], Safety | None] = lambda: None,
     ) -> None:
         self._safety = safety
+        self.ring: Callable[[], Ring | None] = lambda: None
         self._pipeline, self._office, self._mailbox, self._endpoint = pipeline, office, mailbox, endpoint
         self._begun = time.monotonic()
 
@@ -91,6 +97,7 @@ class StatusBoard:
                 reconstruction=office.reconstruction,
                 forecast=_with_missing(office.forecast, counts.accepted),
                 paused=pipeline.paused,
+                ring=self.ring(),
                 ends_within_s=pipeline.ends_within_s(),
                 shape=series.shape if series else None,
                 pixel_size_m=series.header.pixel_size_m if series else None,

@@ -176,6 +176,14 @@ class Pvs(_Section):
     prefix: str = Field("XEDM:", pattern=r"^[A-Za-z0-9_:\-]{1,40}$")
     port: int = Field(0, ge=0, le=65535, description="CA server port, 0: a free one")
     steering: bool = Field(default=False, description="let anyone on Channel Access change thresholds")
+    ring_addresses: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_.:\- ]+$",
+        description=(
+            "where to search for `beamline.ring_current` and `ring_countdown`, which the page then shows, as "
+            "EPICS_CA_ADDR_LIST; default: the ring is not watched"
+        ),
+    )
 
 
 class Beamline(_Section):

@@ -13,7 +13,7 @@ from service.errors import NotReachedError, UserError
 from service.http_client import status_of
 from service.listen import listen_tcp, port_of
 from service.own_sum import own_sum
-from service.processes import Running, start_live, start_sim
+from service.processes import Running, start_live, start_sim, watching_ring_of
 from service.scan_failure import told_in_a_sentence
 from service.session import beamline_names, build_session, close_channels, leave_safely, point_at
 from service.status import ENDED
@@ -144,9 +144,13 @@ def start_demo(options: DemoOptions, folder: Path, pairs: Sequence[str] = ()) ->
         When one of them does not come up.
     """
     speed = options.speed or SPEED[options.detector, options.sample]
-    settings = [f"reconstruction.object_diameter_m={DIAMETER_M[options.sample]}", *pairs]
-    with listen_tcp(0, what="the stream", option="--stream-port") as held:
-        port = port_of(held)
+    with (
+        listen_tcp(0, what="the stream", option="--stream-port") as held,
+        listen_tcp(0, what="the simulated PVs", option="--ca-port") as also_held,
+    ):
+        port, ca_port = port_of(held), port_of(also_held)
+    diameter = f"reconstruction.object_diameter_m={DIAMETER_M[options.sample]}"
+    settings = [diameter, watching_ring_of(ca_port), *pairs]
     with ThreadPoolExecutor(2) as pool:  # side by side, for each compiles at its first start
         starting = pool.submit(
             start_sim,
@@ -157,7 +161,7 @@ def start_demo(options: DemoOptions, folder: Path, pairs: Sequence[str] = ()) ->
             seed=options.seed,
             truth=folder / "truth",
             options=[
-                *("--stream-port", str(port)),
+                *("--stream-port", str(port), "--ca-port", str(ca_port)),
                 *("--packing", f"{options.packing:g}", "--spread-nm", f"{options.spread_nm:g}"),
             ],
         )

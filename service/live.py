@@ -30,6 +30,7 @@ from service.pooled_sums import PooledSums
 from service.preview import make_image_preview, make_preview
 from service.receive import Receiver
 from service.restore import Unfinished, find_unfinished, restored
+from service.ring_watch import RingWatch
 from service.safety import Safety
 from service.series import Series
 from service.source import PointNote, Preview, PreviewName
@@ -318,6 +319,12 @@ class LiveService:
     def change_count(self) -> int:
         """Return a number that grows with every change of the status."""
         return self._changes
+
+    def watch_ring(self, addresses: str) -> RingWatch:
+        """Show the storage ring from now on; the caller stops it."""
+        watch = RingWatch(addresses, self.settings.beamline, self._changed)
+        self._board.ring = watch.now
+        return watch
 
     def wait_for_change(self, seen: int, timeout_s: float) -> int:
         """Wait until `change_count` exceeds `seen` or the time is over; return the count."""

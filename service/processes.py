@@ -112,6 +112,11 @@ def start_sim(
     return start("simulated beamline", ["-m", "sim", *words, *options], output / "sim.log", timeout_s)
 
 
+def watching_ring_of(ca_server_port: int) -> str:
+    """Return the setting with which the live service shows the ring of a simulated beamline."""
+    return f"pvs.ring_addresses=127.0.0.1:{ca_server_port}"
+
+
 def start_live(
     output: Path,
     *,

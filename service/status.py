@@ -83,6 +83,15 @@ class Forecast(BaseModel):
     frames_missing: int | None = Field(None, description="of these, how many are still to come")
 
 
+class Ring(BaseModel):
+    """What the storage ring shows."""
+
+    current_ma: float | None = Field(None, description="stored current; null: the PV says nothing that means anything")
+    countdown_s: float | None = Field(None, description="to the next injection; null: as above")
+    beam: bool = False
+    message: str = Field("", description="what is wrong with the PVs")
+
+
 class AtRisk(BaseModel):
     """What would be lost at the most if the service were killed now."""
 
@@ -123,6 +132,7 @@ class Status(BaseModel):
     reconstruction: ReconstructionStatus = ReconstructionStatus()
     forecast: Forecast = Forecast()
     paused: bool = False
+    ring: Ring | None = Field(None, description="null: pvs.ring_addresses does not say where the ring's PVs are")
     ends_within_s: float = Field(
         0.0, description="how long after its last message a series without an end may take to its final state"
     )

@@ -78,24 +78,15 @@ def run_live(settings: Settings, *, once: bool, as_json: bool, with_parent: bool
     from service.audit import keep_audit
     from service.free_memory import keep_level, one_pool
     from service.live import LiveService
-    from service.pvs import start_pvs
-    from service.web import start_web
 
     one_pool()
     service = LiveService(settings)
-    web = pvs = None
+    publishers: list[Any] = []
     end_audit = keep_audit(settings.output.directory)
     stop = threading.Event()
     claims: list[Claim] = []
-    ready: dict[str, Any] = {"ready": True, "stream": service.receiver.endpoint}
     try:
-        if settings.http.enabled:
-            token = _token_file(settings.output.directory, claims)
-            web = start_web(service, settings.http.port, token)
-            ready |= {"http": web.url, "token_file": str(token.resolve())}
-        if settings.pvs.enabled:
-            pvs = start_pvs(service, settings.pvs.prefix, settings.pvs.port, steering=settings.pvs.steering)
-            ready |= {"ca_server_port": pvs.port, "prefix": settings.pvs.prefix}
+        ready = _publish(service, settings, publishers, claims)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         if with_parent:
@@ -107,9 +98,8 @@ def run_live(settings: Settings, *, once: bool, as_json: bool, with_parent: bool
     finally:
         service.stop()
         status = service.status()
-        for publisher in (web, pvs):
-            if publisher is not None:
-                publisher.stop()
+        for publisher in publishers:
+            publisher.stop()
         for claim in claims:
             claim.give_back()
         end_audit()
@@ -118,6 +108,31 @@ def run_live(settings: Settings, *, once: bool, as_json: bool, with_parent: bool
     elif once:
         say(_summary(status))
     return code
+
+
+def _publish(
+    service: "LiveService", settings: Settings, publishers: list[Any], claims: "list[Claim]"
+) -> dict[str, Any]:
+    """Start page, PVs and what watches the ring, as wanted; return the ready line.
+
+    What has been started is in `publishers`, also when something that follows fails.
+    """
+    from service.pvs import start_pvs
+    from service.web import start_web
+
+    ready: dict[str, Any] = {"ready": True, "stream": service.receiver.endpoint}
+    if settings.http.enabled:
+        token = _token_file(settings.output.directory, claims)
+        web = start_web(service, settings.http.port, token)
+        publishers.append(web)
+        ready |= {"http": web.url, "token_file": str(token.resolve())}
+    if settings.pvs.ring_addresses is not None:
+        publishers.append(service.watch_ring(settings.pvs.ring_addresses))
+    if settings.pvs.enabled:
+        pvs = start_pvs(service, settings.pvs.prefix, settings.pvs.port, steering=settings.pvs.steering)
+        publishers.append(pvs)
+        ready |= {"ca_server_port": pvs.port, "prefix": settings.pvs.prefix}
+    return ready
 
 
 def _token_file(folder: Path, claims: "list[Claim]") -> Path:

@@ -90,12 +90,13 @@ def _simulated(
     output: Path, rectangle: Rectangle, as_json: bool, http: int, pairs: list[str], *, catalog: bool, **simulation: Any
 ) -> int:
     from service.config import load_settings
-    from service.processes import start_live, start_sim
+    from service.processes import start_live, start_sim, watching_ring_of
     from service.session import beamline_names, close_channels, point_at
 
     beamline = start_sim(output, **simulation)
     try:
-        live = start_live(output, stream=beamline.ready["stream"], http=http, settings=pairs)
+        live_settings = [watching_ring_of(beamline.ready["ca_server_port"]), *pairs]
+        live = start_live(output, stream=beamline.ready["stream"], http=http, settings=live_settings)
         try:
             point_at(beamline, live)
             settings = load_settings(None, pairs)

@@ -44,14 +44,15 @@ def _simulated(output: Path, *, detector: str, sample: str, speed: float, seed: 
     from service.catalog.client import CatalogProcess
     from service.config import Settings
     from service.kept_metadata import KeptMetadata
-    from service.processes import start_live, start_sim
+    from service.processes import start_live, start_sim, watching_ring_of
     from service.session import beamline_names, build_session, close_channels, point_at
 
     settings = Settings().changed({"catalog.enabled": catalog})
     beamline = start_sim(output, detector=detector, sample=sample, speed=speed, seed=seed)
     try:
         # With the spool the frames of each run can be read back from the catalogue.
-        live = start_live(output, stream=beamline.ready["stream"], settings=["spool.enabled=true"])
+        live_settings = ["spool.enabled=true", watching_ring_of(beamline.ready["ca_server_port"])]
+        live = start_live(output, stream=beamline.ready["stream"], settings=live_settings)
         try:
             point_at(beamline, live)
             names = beamline_names(settings, detector=detector, live_prefix=live.ready["prefix"])

@@ -209,6 +209,7 @@ function showFacts(status) {
   put(byId("fact-reference"), status.reference_total === null ? "not found yet" : words.photons(status.reference_total));
   const rate = status.rate_hz > 0 ? `${Number(status.rate_hz.toPrecision(3))} frames/s` : "no frames now";
   put(byId("fact-rate"), `${rate}, ${status.behind} waiting`);
+  put(byId("fact-ring"), words.ring(status.ring));
   put(byId("fact-durable"), words.durable(status));
   put(byId("fact-settings"), thresholds(status.parameters));
   put(byId("fact-missing"), words.holes(status) ? words.ranges(status.missing_frames, status) : "none");

@@ -230,6 +230,15 @@ export function prtfWords(status, curves) {
   return lowest > Math.exp(-1) ? `It stays above 1/e (dashed) to the edge, a half period of ${length(at)}.` : `It falls below 1/e (dashed) at a half period of ${length(at)}.`;
 }
 
+export function ring(shown) {
+  if (!shown) return "not watched (pvs.ring_addresses)";
+  if (shown.message) return shown.message;
+  const current = shown.current_ma === null ? "no valid current" : `${shown.current_ma.toFixed(1)} mA`;
+  if (!shown.beam) return `no beam: ${current}`;
+  if (shown.countdown_s === null) return `${current}, no valid countdown`;
+  return `${current}, ${shown.countdown_s > 0 ? `injection in ${duration(shown.countdown_s)}` : "injection now"}`;
+}
+
 export function disk(usage) {
   if (!usage) return "not known";
   const free = usage.free_bytes / 1e9;

@@ -1,6 +1,7 @@
 """`xedm live` as a user starts it: ready line, exit codes, sentences instead of tracebacks."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -125,6 +126,33 @@ def start(tmp_path):
     yield start_live
     for live in running:
         live.close()
+
+
+def test_the_ring_is_shown_where_its_pvs_are_said_to_be(start, xedm_beamline, wait_until):
+    live = start("--set", f"pvs.ring_addresses=127.0.0.1:{xedm_beamline.ca_server_port}")
+
+    def ring():
+        return live.status()["ring"]
+
+    def put(word):
+        put = [sys.executable, "-m", "caproto.commandline.put", f"{xedm_beamline.prefix}SIM:BeamDump", word]
+        subprocess.run(put, env=os.environ | xedm_beamline.environment, check=True, capture_output=True, timeout=20)
+
+    wait_until(lambda: ring()["beam"] and ring()["current_ma"] > 400 and 0 <= ring()["countdown_s"] <= 240)
+    assert ring()["message"] == ""
+    try:
+        put("Dumped")
+        wait_until(lambda: not ring()["beam"])
+    finally:
+        put("Stored")
+    wait_until(lambda: ring()["beam"])
+
+
+def test_a_ring_that_does_not_answer_is_told_and_one_that_nobody_wants_is_not(start):
+    live = start("--set", "pvs.ring_addresses=127.0.0.1:9")
+    assert live.status()["ring"]["message"] == "no answer from SR-DI-DCCT:BeamCurrent and TPS:TimeToNextInjSec"
+    assert not live.status()["ring"]["beam"]
+    assert start().status()["ring"] is None
 
 
 def test_once_sums_one_series_and_tells_it_as_json(start, wire):
