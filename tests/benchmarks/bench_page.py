@@ -29,7 +29,7 @@ from service.processes import Running
 
 VIEWERS, STALLED = 20, 5
 ADDRESSES = (
-    "/region?what=sum&side=640&have=",
+    "/region?what=sum&side=1024&have=",
     "/rows?first=",
     "/region?what=sum&first_row=2000&first_col=2000&rows=80&cols=80",
 )
