@@ -7,11 +7,10 @@ from typing import Any, Protocol
 
 from ophyd import Device, EpicsSignalRO, FormattedComponent
 from ophyd.status import DeviceStatus
-from ophyd.utils import DisconnectedError
 
 from devices.errors import AttenuatorError, InterlockError
 from devices.guarded import GuardedSignal
-from devices.severity import ask, is_invalid
+from devices.severity import NO_ANSWER, ask, is_invalid
 from devices.waiting import Watch, put_completed
 
 ATTENUATOR_TIMEOUT_S = 30.0
@@ -77,7 +76,7 @@ class Attenuator(Device):
         try:
             achieved = float(ask(self.achieved))
             moving = bool(ask(self.moving) != 0)
-        except (TimeoutError, DisconnectedError, TypeError, ValueError):
+        except (*NO_ANSWER, TypeError, ValueError):
             return math.nan, True
         return math.nan if is_invalid(self.achieved) else achieved, moving or is_invalid(self.moving)
 

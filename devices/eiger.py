@@ -229,7 +229,7 @@ class Eiger(Device):
             note = self.point.get()
             exposure = self._next
             if exposure is None or not exposure.waits_for(note):
-                exposure = self._begin_exposure(note)
+                exposure = self._begin_exposure(note, begun=True)
             if self._exposure is not None:
                 self._exposure.cancelled.set()
             self._exposure, self._next = exposure, None
@@ -248,10 +248,10 @@ class Eiger(Device):
         with self._lock:
             if not self.ring.fits(needed_s):
                 return done_status()
-            self._next = self._begin_exposure(note)
+            self._next = self._begin_exposure(note, begun=False)
             return self._next.ready
 
-    def _begin_exposure(self, note: Mapping[str, Any]) -> Exposure:
+    def _begin_exposure(self, note: Mapping[str, Any], *, begun: bool) -> Exposure:
         series, before = self._series, self._newest
         if series is None:
             raise DetectorError(f"{self.name} must be staged before it is triggered; use a plan that stages it")
@@ -259,6 +259,8 @@ class Eiger(Device):
         exposure = Exposure(
             point=int(note["point"]), x_um=float(note["x_um"]), y_um=float(note["y_um"]), judged=DeviceStatus(self)
         )
+        if begun:
+            exposure.begun.set()
         self._newest = exposure
         thread = threading.Thread(
             target=self._run, args=(series, exposure, before), daemon=True, name=f"{self.name} point {exposure.point}"
@@ -289,10 +291,11 @@ class Eiger(Device):
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever waits for the exposure
             self._quietly(self.shutter.close_now)
             problem = None if exposure.cancelled.is_set() else error
-        exposure.end(problem)
+        with self._lock:  # a trigger comes before it or after it
+            exposure.end(problem)
 
     def _await_shut(self, before: Exposure) -> None:
-        """Wait until the shutter has closed after the exposure before, and raise what went wrong with that."""
+        """Wait until the shutter has closed after the exposure before, and raise what nobody has been told of that."""
         with suppress(WaitTimeoutError):
             before.shut.wait(self.shutter.timeout_s + 1.0)
 
@@ -304,7 +307,7 @@ class Eiger(Device):
         if given_up and not series.await_frame_under_way(patience_s, cancelled):
             return
         frame = series.next_frame()
-        if not await_presence(self._needed(), cancelled=cancelled):
+        if not await_presence(self._needed(), cancelled=cancelled) or cancelled():
             return
         reason = "paused"
         try:

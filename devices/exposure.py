@@ -71,7 +71,8 @@ class Exposure:
     over : ophyd.status.Status
         Done when the detector counts no more, or the exposure has come to nothing: the stage may move.
     shut : ophyd.status.Status
-        Done when the shutter has closed after it, or has never been opened; fails as the closing fails.
+        Done when the shutter has closed after it, or has never been opened; fails as the closing fails, or with what
+        kept the shutter from being opened.
     cancelled : threading.Event
         Nobody waits for it any more.
     """
@@ -105,12 +106,17 @@ class Exposure:
         closing.add_callback(lambda status: finish(self.shut, status.exception(timeout=0)))
 
     def end(self, problem: Exception | None = None) -> None:
-        """End every wait for it; those for its readiness and its judgement with a problem, if there is one."""
+        """End every wait for it, that for its judgement with a problem, if there is one.
+
+        The problem of one that nobody has triggered yet is told by the next one, which waits for `shut`: what is under
+        way meanwhile is not spoilt by it.
+        """
         finish(self.over)
-        finish(self.ready, problem)
-        finish(self.judged, problem)
+        finish(self.ready)
+        triggered = self.begun.is_set()
+        finish(self.judged, problem if triggered else None)
         if self.closing is None:
-            finish(self.shut)
+            finish(self.shut, None if triggered else problem)
 
 
 def done_status() -> Status:

@@ -8,10 +8,11 @@ from typing import Any
 
 from ophyd import Component, Device, EpicsSignal, EpicsSignalRO
 from ophyd.status import Status
-from ophyd.utils import DisconnectedError, ReadOnlyError
+from ophyd.utils import ReadOnlyError
 
 from devices.errors import LiveServiceError, NotConnectedError
 from devices.presence import await_presence
+from devices.severity import NO_ANSWER
 from devices.waiting import put_completed
 
 BOOKING_TIMEOUT_S = 10.0
@@ -57,7 +58,7 @@ class Threshold(EpicsSignal):
             now = float(self.get(use_monitor=False))
         except ReadOnlyError:
             problem = "a service that lets nobody steer; start it with pvs.steering = true, or use its page"
-        except (TimeoutError, DisconnectedError, OSError, TypeError, ValueError) as error:
+        except (*NO_ANSWER, OSError, TypeError, ValueError) as error:
             problem = f"{error}; is `xedm live` running?"
         else:
             # Channel Access clients in Python report a refused write as completed.
@@ -224,7 +225,7 @@ class LiveResult(Device):
             return ""
         try:
             return str(self.point_error.get(use_monitor=False) or "")
-        except (TimeoutError, DisconnectedError) as error:
+        except NO_ANSWER as error:
             raise LiveServiceError(
                 f"live service must say whether it took {what}, but {self.point_error.pvname} could not be read "
                 f"({error}); is `xedm live` running?"
@@ -248,7 +249,7 @@ class LiveResult(Device):
             return
         try:
             booked = put_completed(signal, value, timeout_s)
-        except (TimeoutError, DisconnectedError, OSError) as error:
+        except (*NO_ANSWER, OSError) as error:
             raise LiveServiceError(
                 f"live service must take {what}, got {error}; is `xedm live` running, and is {self.prefix} its prefix?"
             ) from error

@@ -2,6 +2,11 @@
 
 from typing import Any
 
+from epics.ca import ChannelAccessException, ChannelAccessGetFailure
+from ophyd.utils import DisconnectedError
+
+NO_ANSWER = (TimeoutError, DisconnectedError, ChannelAccessException, ChannelAccessGetFailure)
+"""What asking for a value raises when its IOC is away, or goes away just then."""
 INVALID = 3
 """EPICS severity of a value that means nothing."""
 
@@ -16,8 +21,8 @@ def ask(signal: Any) -> Any:
 
     Raises
     ------
-    TimeoutError, ophyd.utils.DisconnectedError
-        When it does not answer.
+    TimeoutError, ophyd.utils.DisconnectedError, epics.ca.ChannelAccessGetFailure
+        When it does not answer (`NO_ANSWER`).
     """
     # The plain form leaves the severity that the last monitor brought.
     return signal.get(use_monitor=False, form="ctrl")

@@ -7,10 +7,11 @@ from typing import Any
 
 from ophyd import Component, Device, EpicsMotor, EpicsSignalRO, FormattedComponent
 from ophyd.status import DeviceStatus
-from ophyd.utils import DisconnectedError, LimitError, StatusTimeoutError
+from ophyd.utils import LimitError, StatusTimeoutError
 
 from devices.errors import StageError
 from devices.motor_status import GO, PAUSE, STOP, what_is_wrong
+from devices.severity import NO_ANSWER
 from devices.waiting import request
 
 TOLERANCE_UM = 0.2
@@ -245,7 +246,7 @@ class PiezoAxis(EpicsMotor):
         """Ask the record for a value of this moment; `StageError` names a PV that does not answer."""
         try:
             return signal.get(use_monitor=False)
-        except (TimeoutError, DisconnectedError) as error:
+        except NO_ANSWER as error:
             raise StageError(
                 f"{self.name} must answer, but the PV {signal.pvname} could not be read ({error}); see whether its IOC "
                 "runs, and where the axis is, before the next move"
@@ -309,7 +310,7 @@ class PiezoAxis(EpicsMotor):
         """Ask for what is only worth a word more in an error; `otherwise` when there is no answer."""
         try:
             value = signal.get(use_monitor=False)
-        except (TimeoutError, DisconnectedError):
+        except NO_ANSWER:
             return otherwise
         return otherwise if value is None else int(value)
 

@@ -6,10 +6,10 @@ from contextlib import suppress
 from typing import Any
 
 from ophyd.status import DeviceStatus
-from ophyd.utils import DisconnectedError, InvalidState
+from ophyd.utils import InvalidState
 
 from devices.errors import DeviceError
-from devices.severity import INVALID, ask, is_invalid
+from devices.severity import INVALID, NO_ANSWER, ask, is_invalid
 
 
 class StatusMove(DeviceStatus):
@@ -67,12 +67,12 @@ class StatusMove(DeviceStatus):
         """Give the value of the last monitor, None when the status does not answer."""
         try:
             return self._readback.get()
-        except (TimeoutError, DisconnectedError):
+        except NO_ANSWER:
             return None
 
     def _look(self) -> None:
         """Ask once; a status that does not answer may still come back in time."""
-        with suppress(TimeoutError, DisconnectedError):
+        with suppress(*NO_ANSWER):
             value = ask(self._readback)
             self._changed(value=value, severity=getattr(self._readback, "alarm_severity", 0))
 
@@ -91,7 +91,7 @@ class StatusMove(DeviceStatus):
         """What the status says, whatever it takes: a status that is not ended here would hang the scan."""
         try:
             word = str(ask(self._readback))
-        except (TimeoutError, DisconnectedError):
+        except NO_ANSWER:
             return f"no answer from {self._readback.pvname}"
         return f"{word} with the record INVALID" if is_invalid(self._readback) else word
 

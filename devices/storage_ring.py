@@ -10,7 +10,7 @@ from ophyd.status import DeviceStatus
 from ophyd.utils import InvalidState
 
 from devices.errors import BeamError
-from devices.severity import INVALID, is_invalid
+from devices.severity import INVALID, NO_ANSWER, is_invalid
 
 PERIOD_S = 240.0
 """Top-up interval of the TPS."""
@@ -183,16 +183,22 @@ class StorageRing(Device):
     def has_beam(self) -> bool:
         """Whether there is stored beam now; a PV that does not answer counts as none."""
         signal = self.current
-        return bool(signal.connected) and beam_is_stored(
-            float(signal.get()), int(signal.alarm_severity or 0), self.current_min_ma
-        )
+        try:
+            current = float(signal.get()) if signal.connected else math.nan
+        except NO_ANSWER:  # it goes away just now
+            return False
+        return beam_is_stored(current, int(signal.alarm_severity or 0), self.current_min_ma)
 
     def fits(self, needed_s: float) -> bool:
         """Whether there is beam and no injection disturbs the next `needed_s` seconds."""
         signal = self.countdown
         if not signal.connected or is_invalid(signal) or not self.has_beam():
             return False
-        return window_is_open(float(signal.get()), needed_s, self.period_s, self.injection_s)
+        try:
+            countdown = float(signal.get())
+        except NO_ANSWER:
+            return False
+        return window_is_open(countdown, needed_s, self.period_s, self.injection_s)
 
     def describe_beam(self) -> str:
         """Say in words what the machine shows."""

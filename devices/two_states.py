@@ -5,11 +5,10 @@ from typing import Any, ClassVar
 
 from ophyd import Device, EpicsSignal, FormattedComponent
 from ophyd.status import DeviceStatus
-from ophyd.utils import DisconnectedError
 
 from devices.errors import DeviceError
 from devices.guarded import StateSignal
-from devices.severity import ask, is_invalid
+from devices.severity import NO_ANSWER, ask, is_invalid
 from devices.status_move import StatusMove
 
 FAULT = "Fault"
@@ -78,7 +77,7 @@ class TwoStates(Device):
         """Whether the IOC, asked at this moment, says that this state has been reached; no answer means no."""
         try:
             state = ask(self.status)
-        except (TimeoutError, DisconnectedError):
+        except NO_ANSWER:
             return False
         return bool(state == self.REACHED[word]) and not is_invalid(self.status)
 

@@ -3,10 +3,13 @@
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
 import epics
+
+from devices.severity import NO_ANSWER
 
 Latest = Mapping[str, Any]
 FIRST_VALUE_TIMEOUT_S = 2.0
@@ -112,7 +115,9 @@ def request(*signals: Any) -> None:
     """
     for signal in signals:
         pv = getattr(signal, "_read_pv", None)  # ophyd has no public way to ask without waiting
-        if pv is not None and pv.connected:
+        if pv is None or not pv.connected:
+            continue
+        with suppress(*NO_ANSWER):  # who waits for the value hears of it
             epics.ca.get_with_metadata(pv.chid, ftype=epics.ca.promote_type(pv.chid, use_time=True), wait=False)
 
 

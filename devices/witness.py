@@ -2,21 +2,23 @@
 
 import math
 import threading
+import time
 from collections.abc import Callable
 from itertools import dropwhile, pairwise
 from types import TracebackType
 from typing import Any, Self
 
 from ophyd import get_cl
-from ophyd.utils import DisconnectedError
 
-from devices.severity import INVALID
+from devices.severity import INVALID, NO_ANSWER
 from devices.shutter import FastShutter
 from devices.storage_ring import INJECTION_S, PERIOD_S, StorageRing, beam_is_stored
 from devices.waiting import request
 
 COUNTDOWN_JUMP_S = 2.0
 """A countdown that grows by more than this has started over: an injection. Smaller steps are its own rounding."""
+LATE_S = 0.02
+"""Within how long the first look must be over, wall s, to tell when the exposure began."""
 DRAIN_TIMEOUT_S = 1.0
 OPEN = "Open"
 
@@ -62,6 +64,8 @@ class Witness:
         self._beam = True
         self._shutter_heard: list[str] = []
         self._silent = ""
+        self._asked_at = math.nan
+        self._first_is_late = False
 
     def __enter__(self) -> Self:
         """Listen from now on, and ask the ring for its values of this moment; `first_look` takes the answers."""
@@ -69,6 +73,7 @@ class Witness:
             signal.subscribe(hear, event_type=signal.SUB_VALUE, run=False)
             signal.subscribe(self._hear_silence, event_type=signal.SUB_META, run=False)
         request(self._ring.countdown, self._ring.current)
+        self._asked_at = time.monotonic()
         return self
 
     def __exit__(
@@ -91,6 +96,8 @@ class Witness:
     def first_look(self) -> None:
         """Take what the ring answers to what it was asked at the beginning; the trigger need not wait for it."""
         self._look_at_ring()
+        # An answer that has waited here is not taken: the ring is asked anew, and how long ago that was says nothing.
+        self._first_is_late = time.monotonic() - self._asked_at > LATE_S
 
     def look(self) -> None:
         """Ask the IOCs for the values of this moment, and hear everything that has arrived until then.
@@ -121,15 +128,15 @@ class Witness:
         """Ask for a value of this moment; None when its IOC does not answer."""
         try:
             return signal.get(use_monitor=False)
-        except (TimeoutError, DisconnectedError) as error:
+        except NO_ANSWER as error:
             with self._lock:
                 self._silent = self._silent or f"{signal.pvname} ({error})"
             return None
 
     def elapsed_s(self) -> float:
-        """Seconds between the first and the last look, by the countdown; NaN over an injection."""
+        """Seconds from the first look to the last, by the countdown; NaN over an injection, or if the first was late."""
         with self._lock:
-            if len(self._looks) < 2:
+            if len(self._looks) < 2 or self._first_is_late:
                 return math.nan
             first, last = self._looks[0], self._looks[-1]
         return first - last if first >= last > 0.0 else math.nan

@@ -5,7 +5,7 @@ import epics
 import pytest
 from ophyd import do_not_wait_for_lazy_connection
 from ophyd.sim import make_fake_device
-from ophyd.status import DeviceStatus
+from ophyd.status import DeviceStatus, Status
 
 from devices import eiger, eiger_arm, waiting
 from devices.beamline import CAMERA_SIGNALS, NAMES, build_beamline
@@ -224,7 +224,8 @@ def test_a_shutter_that_did_not_close_is_told_by_the_next_exposure(beamline, mon
         monkeypatch.setattr(detector.shutter, "set", move)
         with pytest.raises(ShutterError, match="must become Closed within 5 s, got Open"):
             expose(beamline, 1)
-        assert expose(beamline, 1)[1] == 1
+        with waiting.Watch(armed=detector.cam.armed) as watch:  # whatever fails leaves it safe
+            assert watch.until(lambda now: now["armed"] == 0, 10.0)
     finally:
         detector.unstage()
     assert detector.shutter.is_closed
@@ -313,6 +314,18 @@ def test_a_shutter_that_somebody_closed_meanwhile_costs_no_trigger(beamline, sta
     staged.trigger().wait(10)
     assert [staged.valid.get(), staged.void_reason.get(), staged.frame.get()] == [0, "shutter not open", -1]
     assert expose(beamline, 4)[1:] == [4, 0]
+
+
+def test_what_goes_wrong_on_the_way_is_told_by_the_exposure(beamline, staged, monkeypatch):
+    expose(beamline, 3)
+    problem = ShutterError("shutter must become Closed within 5 s, got Open")
+    shut = Status()
+    shut.set_exception(problem)
+    staged._newest.shut = shut
+    make_ready(beamline, 4)  # what is under way meanwhile, such as the frame of the point before, is not spoilt
+    assert staged.armed_here
+    with pytest.raises(ShutterError, match="must become Closed within 5 s, got Open"):
+        expose(beamline, 4)
 
 
 def test_without_time_before_the_injection_no_trigger_is_written(beamline, staged, monkeypatch):

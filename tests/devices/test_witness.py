@@ -5,6 +5,7 @@ import math
 import pytest
 from ophyd.sim import make_fake_device
 
+from devices import witness as witness_module
 from devices.exposure import SeriesPlan, Void, VoidedExposure
 from devices.severity import INVALID
 from devices.shutter import FastShutter
@@ -43,6 +44,17 @@ def test_an_injection_spoils_in_both_styles_of_countdown(scene, countdowns):
             ring.countdown.sim_put(countdown)
         witness.look()
     assert witness.verdict() == "injection"
+
+
+def test_a_first_look_that_came_late_does_not_tell_how_long_the_exposure_was(scene, monkeypatch):
+    ring, shutter = scene
+    monkeypatch.setattr(witness_module, "LATE_S", -1.0)
+    with Witness(ring, shutter) as witness:
+        witness.first_look()
+        ring.countdown.sim_put(99.0)
+        witness.look()
+    assert math.isnan(witness.elapsed_s())
+    assert witness.verdict() == ""
 
 
 def test_an_injection_that_no_monitor_told_of_is_seen_by_the_looks(scene):

@@ -27,10 +27,13 @@ MAX_MESSAGES = 1000
 
 
 def messages(rig: Rig, every: str = "1") -> Iterator[dict[str, Any]]:
-    """Interrupt and resume at every so many messages of a 3 x 3 scan, one run each, in all ways or (``N/``) in turn."""
+    """Interrupt and resume at every so many messages of a 3 x 3 scan, one run each, in all ways, in one (``N,pause``),
+    or (``N/``) in turn.
+    """
+    every, _, only = every.partition(",")
     step, in_turn = int(every.rstrip("/")), every.endswith("/")
     for turn, number in enumerate(range(step // 2, MAX_MESSAGES, step)):
-        ways = (WAYS[turn % len(WAYS)],) if in_turn else WAYS
+        ways = (WAYS[turn % len(WAYS)],) if in_turn else (only,) if only else WAYS
         runs = [interrupted(rig, number, way) for way in ways]
         yield from runs
         if not any(facts["interrupted"] for facts in runs):

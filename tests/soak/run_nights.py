@@ -93,8 +93,9 @@ def messages(part: Part, folder: Path, options: argparse.Namespace) -> None:
     def heard(facts: Facts) -> None:
         part.judge(facts, 9, folder / "truth")
         part.numbers["interrupted"] += facts["interrupted"]
-        if part.numbers["runs"] % 60 == 0:
-            print(f"  {facts['where']}: {dict(part.numbers)}, {len(part.wrong)} wrong", flush=True)
+        if part.numbers["runs"] % 60 == 0 or len(part.wrong) > part.numbers["told"]:
+            part.numbers["told"] = len(part.wrong)
+            print(f"  {facts['where']}: {dict(part.numbers)}, {len(part.wrong)} wrong", *part.wrong[-1:], flush=True)
 
     run_scenarios(PROGRAM, folder, f"messages:{options.every}", timeout_s=PATIENCE_S, heard=heard)
 
@@ -150,7 +151,11 @@ PARTS: dict[str, Callable[[Part, Path, argparse.Namespace], None]] = {
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--exposures", type=int, default=1000, help="points of the scans with upsets")
-    parser.add_argument("--every", default="1", help="interrupt at every so many messages; N/: one way each, in turn")
+    parser.add_argument(
+        "--every",
+        default="1",
+        help="interrupt at every so many messages; N/: one way each, in turn; N,pause: one way only",
+    )
     parser.add_argument("--aborts", type=int, default=50)
     parser.add_argument("--kills", type=int, default=10, help="of each kind")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART")
