@@ -374,6 +374,7 @@ class Eiger(Device):
         outcome = series.await_frame(frame, exposure_s + self.frame_margin_s, exposure.cancelled.is_set)
         if outcome in SPOILT_BY:
             return SPOILT_BY[outcome]
+        series.check_alone()
         if math.isfinite(exposure.elapsed_s):  # an injection starts the countdown anew
             series.check_duration(frame, exposure.elapsed_s)
             self._overheads.append(max(0.0, exposure.elapsed_s - exposure_s))
@@ -446,6 +447,7 @@ class Eiger(Device):
         ]
         if series is not None:
             problems.append(self._say_pausing(False))
+            series.end()
         with self._lock:
             self._series = self._exposure = None
         if any(unsafe):

@@ -48,6 +48,19 @@ class Series:
         self._under_way: int | None = None
         self._confirmed = threading.Event()
         self._disagree = False
+        self._exposing, self._exposures = 0, 0
+        if tells:
+            cam.exposing.subscribe(self._hear_exposing, run=False)
+
+    def end(self) -> None:
+        """Hear no more of the driver."""
+        if self.tells:
+            self._cam.exposing.clear_sub(self._hear_exposing)
+
+    def _hear_exposing(self, *, value: int, **_: object) -> None:
+        with self._lock:
+            self._exposures += value == 1 and self._exposing != 1
+            self._exposing = int(value)
 
     def next_frame(self) -> int:
         """Number of the frame that the next trigger makes.
@@ -87,6 +100,21 @@ class Series:
         return DetectorError(
             f"{what}; somebody else triggers this detector, so points and frames no longer agree: start the scan again"
         )
+
+    def check_alone(self) -> None:
+        """Refuse to go on when the driver has told of more exposures than have been triggered here.
+
+        Raises
+        ------
+        DetectorError
+            Then.
+        """
+        with self._lock:
+            exposures, triggered = self._exposures, self._triggered
+        if exposures > triggered:
+            raise self.is_not_alone(
+                f"{self._cam.prefix} must have exposed {triggered} frames of series {self.number}, got {exposures}"
+            )
 
     @property
     def frames_made(self) -> int:
@@ -234,6 +262,7 @@ class ExposureWatch:
         DetectorError
             When one is under way.
         """
+        self._series.check_alone()
         # The word of the end of our own last one may still be on its way.
         if self._tells and not self._watch.until(lambda now: now["exposing"] != 1, REST_TIMEOUT_S):
             raise self._series.is_not_alone(

@@ -134,7 +134,7 @@ class Witness:
             return None
 
     def elapsed_s(self) -> float:
-        """Seconds from the first look to the last, by the countdown; NaN over an injection, or if the first was late."""
+        """Seconds from first to last look, by the countdown; NaN over an injection, or when the first was late."""
         with self._lock:
             if len(self._looks) < 2 or self._first_is_late:
                 return math.nan

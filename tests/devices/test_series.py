@@ -119,22 +119,48 @@ def test_where_the_driver_does_not_tell_the_frame_does():
     assert scene.expose((scene.exposing, 1), (scene.exposing, 0), (scene.frame, 0)) == "seen"
 
 
-def test_an_exposure_of_somebody_else_is_not_triggered_into(monkeypatch):
+def test_an_exposure_that_does_not_end_is_not_triggered_into(monkeypatch):
     monkeypatch.setattr(series, "REST_TIMEOUT_S", SOON_S)
     scene = Scene()
+    scene.trigger()
     scene.exposing.put(1)
     with (
         pytest.raises(DetectorError, match=r"C: must be at rest when series 7 .* somebody else triggers this detector"),
         scene.series.watch_exposure() as watch,
     ):
         watch.check_at_rest()
-    assert scene.series.orphans() == [0]
+    assert scene.series.orphans() == []  # this frame is ours
+
+
+def test_an_exposure_more_than_was_triggered_is_told_however_short_it_was():
+    scene = Scene()
+    assert scene.expose((scene.exposing, 1), (scene.exposing, 0)) == "over"
+    scene.series.check_alone()
+    scene.exposing.put(1)
+    scene.exposing.put(0)
+    with (
+        pytest.raises(DetectorError, match=r"C: must have exposed 1 frames of series 7, got 2; somebody else triggers"),
+        scene.series.watch_exposure() as watch,
+    ):
+        watch.check_at_rest()
+
+
+def test_an_exposure_whose_word_comes_twice_counts_once():
+    scene = Scene()
+    scene.trigger()
+    for value in (1, 1, 0, 0):
+        scene.exposing.put(value)
+    scene.series.check_alone()
+    scene.series.end()
+    scene.exposing.put(1)
+    scene.series.check_alone()
 
 
 @pytest.mark.parametrize("tells", [True, False])
 def test_the_word_of_an_exposure_that_is_over_may_come_late(tells, monkeypatch):
     monkeypatch.setattr(series, "REST_TIMEOUT_S", PATIENCE_S if tells else 0.0)
     scene = Scene(tells=tells)
+    scene.trigger()
     scene.exposing.put(1)
     threading.Timer(SOON_S, scene.exposing.put, [0]).start()
     with scene.series.watch_exposure() as watch:

@@ -154,7 +154,7 @@ def main() -> int:
     parser.add_argument(
         "--every",
         default="1",
-        help="interrupt at every so many messages; N/: one way each, in turn; N,pause: one way only",
+        help="at every Nth message; N/: one way each, in turn; N,pause: one way",
     )
     parser.add_argument("--aborts", type=int, default=50)
     parser.add_argument("--kills", type=int, default=10, help="of each kind")
