@@ -1,5 +1,6 @@
 """EPICS severity: whether a record means what it shows."""
 
+import threading
 from typing import Any
 
 from epics.ca import ChannelAccessException, ChannelAccessGetFailure
@@ -24,5 +25,8 @@ def ask(signal: Any) -> Any:
     TimeoutError, ophyd.utils.DisconnectedError, epics.ca.ChannelAccessGetFailure
         When it does not answer (`NO_ANSWER`).
     """
-    # The plain form leaves the severity that the last monitor brought.
-    return signal.get(use_monitor=False, form="ctrl")
+    # Of two threads that ask for one PV at a time, one would take the other's answer, which then waits for its own.
+    lock = signal.__dict__.setdefault("_one_asks", threading.Lock())
+    with lock:
+        # The plain form leaves the severity that the last monitor brought.
+        return signal.get(use_monitor=False, form="ctrl")

@@ -85,7 +85,8 @@ class StatusMove(DeviceStatus):
             self._end(f"got {value}")
 
     def _overdue(self) -> None:
-        self._end(f"within {self._seconds:g} s, got {self._last_word()}")
+        word = self._last_word()
+        self._end(None if word == self._target else f"within {self._seconds:g} s, got {word}")
 
     def _last_word(self) -> str:
         """What the status says, whatever it takes: a status that is not ended here would hang the scan."""

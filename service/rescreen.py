@@ -87,13 +87,22 @@ def rescreen_file(
         shelf.close()
 
 
-def try_out(result: Path, cases: Sequence[Mapping[str, object]]) -> list[WhatIf]:
+def try_out(result: Path, cases: Sequence[Mapping[str, object]], files: Sequence[Path] = ()) -> list[WhatIf]:
     """Say what several sets of settings would change; nothing is read or written but the result file.
+
+    `files` are Eiger master files with the frames, besides the spool: whether those that would flip can be read again.
 
     Raises
     ------
     UserError
     """
-    shelf = open_shelf(result, ())
-    series, _ = take_up(result, shelf)
-    return what_if(series.scored(), series.settings, cases)
+    shelf = open_shelf(result, files)
+    try:
+        series, _ = take_up(result, shelf)
+        found = what_if(series.scored(), series.settings, cases)
+        for one in found:
+            numbers = [number for first, last in one.frames for number in range(first, last + 1)]
+            one.not_at_hand = sum(not shelf.has(number) for number in numbers)
+    finally:
+        shelf.close()
+    return found

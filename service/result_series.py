@@ -1,6 +1,7 @@
 """A finished result file taken up as a series again, and written back whole."""
 
 import contextlib
+import math
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +43,10 @@ class Shelf:
                 found = file.frame(series, number)
         self.reads += found is not None
         return found
+
+    def has(self, number: int) -> bool:
+        """Whether a frame seems to be there; nothing is read."""
+        return self.spool.has(number) or any(number < len(file) for file in self.files)
 
     def close(self) -> None:
         """Close all files."""
@@ -123,4 +128,4 @@ def make_image(
         result = run_imaging(job, folder, series.settings.reconstruction.timeout_s, give_up)
     except ImagingError as error:
         return None, str(error)
-    return result, result.message or f"resolution {result.figures.get('resolution_m', float('nan')):.3g} m"
+    return result, result.message or f"resolution {1e9 * float(result.figures.get('resolution_m', math.nan)):.3g} nm"

@@ -150,3 +150,7 @@ class WhatIf(BaseModel):
     counts: dict[str, int] = Field(description="judged frames by category")
     flips: int = Field(description="frames whose verdict would change")
     frames: list[tuple[int, int]] = Field(description="their numbers, ranges with both ends included")
+    not_at_hand: int | None = Field(
+        None,
+        description="how many of them cannot be read again, so that their verdict could not change; null: not known",
+    )

@@ -14,6 +14,7 @@ from service.errors import UsageError
 if TYPE_CHECKING:
     from service.status import WhatIf
 
+_ELSEWHERE = "their bytes are not in a spool; give the detector's files with --from"
 _TRIED: tuple[dict[str, object], ...] = tuple(
     {"screening.chi2_ratio_max": value} for value in (1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0)
 )
@@ -41,7 +42,7 @@ def rescreen(
     set_up_logging()
     cases = cases_of(set_ or []) if set_ else list(_TRIED)
     if dry_run:
-        _show_cases(_try_out(result, cases, http), as_json=as_json)
+        _show_cases(_try_out(result, cases, http, from_ or []), as_json=as_json)
         return
     if not set_ or len(cases) != 1:
         raise UsageError(
@@ -75,14 +76,14 @@ def cases_of(pairs: Sequence[str]) -> list[dict[str, object]]:
     return [given | parse_pairs([f"{name}={value}"]) for value in values]
 
 
-def _try_out(result: Path, cases: "Sequence[dict[str, object]]", http: str | None) -> "list[WhatIf]":
+def _try_out(result: Path, cases: "Sequence[dict[str, object]]", http: str | None, files: list[Path]) -> "list[WhatIf]":
     if http is not None:
         from service.http_client import ask_what_if
 
         return ask_what_if(http, cases)
     from service.rescreen import try_out
 
-    return try_out(result, cases)
+    return try_out(result, cases, files)
 
 
 def _show_cases(found: "list[WhatIf]", *, as_json: bool) -> None:
@@ -94,7 +95,9 @@ def _show_cases(found: "list[WhatIf]", *, as_json: bool) -> None:
             continue
         changes = ", ".join(f"{name} = {value}" for name, value in one.changes.items())
         counts = ", ".join(f"{name} {count}" for name, count in one.counts.items())
-        say(f"{changes}: {counts}; {one.flips} would flip: {in_words(one.frames, 10) or 'none'}")
+        say(f"{changes}: judged frames {counts}; {one.flips} would flip: {in_words(one.frames, 10) or 'none'}")
+        if one.not_at_hand:
+            say(f"  {one.not_at_hand} of these could not flip: {_ELSEWHERE}")
 
 
 def _rescreen_file(result: Path, changes: dict[str, object], files: list[Path], *, image: bool, as_json: bool) -> int:
@@ -110,7 +113,7 @@ def _rescreen_file(result: Path, changes: dict[str, object], files: list[Path], 
         say(f"  {found.flips} verdicts flipped ({in_words(found.flipped) or 'none'}), {found.reads} frames read")
         say(f"  image: {found.image}")
         if found.unresolved:
-            say(f"  unresolved, since their bytes are nowhere: frames {in_words([(n, n) for n in found.unresolved])}")
+            say(f"  unresolved: frames {in_words([(n, n) for n in found.unresolved])}; {_ELSEWHERE}")
     return 5 if found.unresolved else 0
 
 

@@ -182,6 +182,7 @@ def run_scan(
         finally:
             series = int(detector.series.get())
             session["beamline"].make_safe()
+            engine.clear_suspenders()  # nothing waits for beam any more, and the servers may go away
         if not as_json:
             sys.stderr.write("scan ended; the service makes the last image and the final file ...\n")
         outcome = (
@@ -243,7 +244,9 @@ def _say(outcome: dict[str, Any], as_json: bool) -> None:
         print(json.dumps(outcome), flush=True)
         return
     counts = ", ".join(f"{name.replace('_', ' ')} {number}" for name, number in outcome["counts"].items() if number)
-    end = "stopped" if outcome["stopped"] else outcome["state"]
+    end = outcome["state"]
+    if outcome["stopped"]:
+        end = "stopped before its last point (done=done_points(RESULT) in xedm shell goes on)"
     result = f"\nresult: {outcome['result']}" if outcome.get("result") else ""
     table = f"\ntable: {outcome['table']}" if outcome.get("table") else ""
     print(
