@@ -260,7 +260,8 @@ class LiveClient:
 
     def _assembled(self, what: str, frame: int | None) -> Values | Literal[False] | None:
         """Return the whole array, None when there is none, False when it changed between two pieces."""
-        first = self._region(what, {"side": 16}, frame)
+        # Of a window, as the pieces are: the whole may come from another reading, pooled.
+        first = self._region(what, {"first_row": 0, "first_col": 0, "rows": 1, "cols": 1, "side": 16}, frame)
         if first is None:
             return None
         rows, cols = first.facts["shape"]

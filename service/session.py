@@ -182,13 +182,8 @@ def send_logs_to(path: Path | None) -> None:
         logger.propagate = False
 
 
-def close_channels(engine: Any = None) -> None:
-    """Let go of every PV, for the end of a program: then the client library does not complain that servers go away.
-
-    Nor does a suspender of the engine, which would take that for a lost beam.
-    """
-    if engine is not None:
-        engine.clear_suspenders()
+def close_channels() -> None:
+    """Let go of every PV, for the end of a program: then the client library does not complain that servers go away."""
     epics = sys.modules.get("epics")
     if epics is not None:
         epics.ca.finalize_libca()

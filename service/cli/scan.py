@@ -182,7 +182,8 @@ def run_scan(
         finally:
             series = int(detector.series.get())
             session["beamline"].make_safe()
-            engine.clear_suspenders()  # nothing waits for beam any more, and the servers may go away
+            if engine.state == "idle":
+                engine.clear_suspenders()  # nothing waits for beam any more, and the servers may go away
         if not as_json:
             sys.stderr.write("scan ended; the service makes the last image and the final file ...\n")
         outcome = (

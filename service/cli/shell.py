@@ -62,7 +62,7 @@ def _simulated(output: Path, *, detector: str, sample: str, speed: float, seed: 
             try:
                 _talk(session, output, settings, process, _welcome(detector, live))
             finally:
-                close_channels(session["RE"])
+                close_channels()
                 live.stop()  # first: the catalogue waits for its last result file
                 _close(process)
         finally:

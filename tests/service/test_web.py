@@ -387,7 +387,7 @@ def test_trying_settings_out_changes_nothing_and_needs_no_right(client, run):
     cases = [{"screening.chi2_ratio_max": 1.4}, {"screening.chi2_ratio_max": 1.8}]
     found = client.post("/whatif", json={"cases": cases}).json()["cases"]
     assert [one["changes"] for one in found] == cases
-    assert set(found[0]) == {"changes", "counts", "flips", "frames"}
+    assert set(found[0]) == {"changes", "counts", "flips", "frames", "not_at_hand"}
     assert run.calls == []
     for body in ({"cases": {}}, {"cases": [5]}, {"cases": [{}]}, [], {"cases": [{"nosuch.name": 1}]}):
         refused = client.post("/whatif", json=body)
