@@ -134,12 +134,10 @@ class Eiger(Device):
 
     # -- before and after a series ---------------------------------------------------------------------------------
 
-    def prepare(self, value: SeriesPlan) -> DeviceStatus:
+    def prepare(self, value: SeriesPlan) -> Status:
         """Say what the next series shall be; `stage` arms for it."""
         self.plan = value
-        status = DeviceStatus(self)
-        status.set_finished()
-        return status
+        return done_status()
 
     def stage(self) -> list[Any]:
         """Configure and arm; on any failure the detector is left disarmed.

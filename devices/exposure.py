@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ophyd import Component, Device, Signal
-from ophyd.status import DeviceStatus, Status
+from ophyd.status import Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,13 +179,11 @@ class VoidedExposure(Device):
         super().__init__(prefix, **kwargs)
         self.waiting: deque[Void] = deque()
 
-    def trigger(self) -> DeviceStatus:
+    def trigger(self) -> Status:
         """Show the oldest void exposure that has not been shown."""
         void = self.waiting.popleft()
         self.series.put(void.series)
         self.frame.put(void.frame)
         self.point_index.put(void.point)
         self.reason.put(void.reason)
-        status = DeviceStatus(self)
-        status.set_finished()
-        return status
+        return done_status()

@@ -25,11 +25,17 @@ def pool_max(total: Unsigned, valid: NDArray[np.uint8], step: int, below: int | 
 
 
 @numba.njit(nogil=True)
-def take_brightest(best: Unsigned, seen: NDArray[np.uint8], row: Unsigned, valid: NDArray[np.uint8]) -> None:
-    """Take a row, or a part of it, into the brightest of each column; along the row, so that it becomes vectors."""
+def take_brightest(
+    best: Unsigned, seen: NDArray[np.uint8], row: Unsigned, valid: NDArray[np.uint8], last: np.unsignedinteger
+) -> None:
+    """Take a row, or a part of it, into the brightest of each column; what is above `last` is no count.
+
+    Along the row, so that it compiles to vector instructions.
+    """
+    zero = row.dtype.type(0)
     for j in range(row.size):
-        good = valid[j] != 0
-        best[j] = max(best[j], row[j] if good else best[j])
+        good = valid[j] != 0 and row[j] <= last
+        best[j] = max(best[j], row[j] if good else zero)
         seen[j] |= good
 
 
@@ -51,12 +57,8 @@ def _pool_max(total: Unsigned, valid: NDArray[np.uint8], step: int, last: np.uns
     rows, cols = total.shape
     out = np.empty(((rows + step - 1) // step, (cols + step - 1) // step), np.float32)
     best, seen = np.zeros(cols, total.dtype), np.zeros(cols, np.uint8)
-    zero = total.dtype.type(0)
     for r in range(out.shape[0]):
         for i in range(r * step, min((r + 1) * step, rows)):
-            for j in range(cols):  # along the row first: contiguous, so it compiles to vector instructions
-                good = valid[i, j] != 0 and total[i, j] <= last
-                best[j] = max(best[j], total[i, j] if good else zero)
-                seen[j] |= good
+            take_brightest(best, seen, total[i], valid[i], last)
         end_of_band(best, seen, step, out[r])
     return out

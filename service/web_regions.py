@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from processing.pooling import pool_max
 from service.page_source import PageSource, Rows, Sight, SightName
+from service.preview import step_of
 
 MOST_SIDE = 1024
 """The longest side of a piece: four million values at the most leave the service at once."""
@@ -63,7 +64,7 @@ def cut(sight: Sight, wanted: Wanted) -> Piece:
     """
     rows, cols = sight.shape
     top, left, height, width = wanted.window or (0, 0, rows, cols)
-    step = sight.step if sight.step > 1 else max(1, -(-max(height, width) // wanted.side))
+    step = sight.step if sight.step > 1 else step_of((height, width), wanted.side)
     top, left = (min(max(0, top), rows - 1) // step * step, min(max(0, left), cols - 1) // step * step)
     bottom, right = min(rows, top + max(1, height)), min(cols, left + max(1, width))
     bottom, right = (min(rows, -(-bottom // step) * step), min(cols, -(-right // step) * step))
