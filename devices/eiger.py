@@ -25,16 +25,14 @@ from devices.exposure import (
     SeriesPlan,
     Void,
     VoidedExposure,
-    done_status,
-    finish,
 )
 from devices.live_result import BOOKING_TIMEOUT_S, LiveResult
 from devices.presence import ReturnGuard, await_presence, silent
 from devices.scan_notes import PAUSE_TIMEOUT_S, ScanNotes
-from devices.series import Series
+from devices.series import ExposureWatch, Series
 from devices.shutter import FastShutter
 from devices.storage_ring import StorageRing
-from devices.waiting import finished
+from devices.waiting import done_status, finish, finished
 from devices.witness import Witness
 
 logger = logging.getLogger(__name__)
@@ -312,10 +310,11 @@ class Eiger(Device):
             opening = self.shutter.set("open")
             self._notes.book(series, exposure, frame, patient=True)  # while the blades move
             if finished(opening, cancelled):
-                finish(exposure.ready)
-                if self._is_begun(exposure) and series.await_frame_under_way(patience_s, cancelled):
-                    with Witness(self.ring, self.shutter) as witness:
-                        reason = self._trigger_and_wait(series, exposure, witness)
+                with series.watch_exposure() as watch:
+                    finish(exposure.ready)
+                    if self._is_begun(exposure) and series.await_frame_under_way(patience_s, cancelled):
+                        with Witness(self.ring, self.shutter) as witness:
+                            reason = self._trigger_and_wait(series, exposure, watch, witness)
         finally:
             # Also after a pause, which may have closed it before this thread opened it.
             await_presence((self.shutter.command, self.shutter.status))
@@ -340,7 +339,7 @@ class Eiger(Device):
         detector = (self.cam.armed, self.cam.special_trigger_button)
         return (*beam, *detector, *((self.live.point, self.live.last.frame) if self._notes.told else ()))
 
-    def _trigger_and_wait(self, series: Series, exposure: Exposure, witness: Witness) -> str:
+    def _trigger_and_wait(self, series: Series, exposure: Exposure, watch: ExposureWatch, witness: Witness) -> str:
         """Write the trigger and wait for the end of the exposure; returns what spoilt it."""
         exposure_s = series.plan.exposure_s
         if not self.shutter.shows_open(SHUTTER_WORD_S):  # somebody has closed it since it was opened
@@ -349,15 +348,14 @@ class Eiger(Device):
         if not self.ring.fits(exposure_s):
             witness.first_look()
             return witness.verdict() or "no time left before the injection"
-        with series.watch_exposure() as watch:
-            watch.check_at_rest()
-            with self._lock:
-                if exposure.cancelled.is_set():
-                    return "paused"
-                frame = series.trigger(exposure)
-            exposure.triggered.set()
-            witness.first_look()
-            outcome = watch.until_over(frame, exposure_s + self.frame_margin_s, exposure.cancelled.is_set)
+        watch.check_at_rest()
+        with self._lock:
+            if exposure.cancelled.is_set():
+                return "paused"
+            frame = series.trigger(exposure)
+        exposure.triggered.set()
+        witness.first_look()
+        outcome = watch.until_over(frame, exposure_s + self.frame_margin_s, exposure.cancelled.is_set)
         finish(exposure.over)
         if outcome in SPOILT_BY:
             return SPOILT_BY[outcome]
@@ -436,6 +434,7 @@ class Eiger(Device):
         series = self._series
         problems = [self._quietly(self.shutter.close_now), self._void_current("aborted")]
         if series is not None:
+            problems.append(self._quietly(lambda: self._notes.tell_owed(PAUSE_TIMEOUT_S)))
             problems.append(self._quietly(lambda: self._notes.void_orphans(series)))
             # Told before the series ends: a frame that the abort drops was never to come.
             problems.append(self._quietly(lambda: self._notes.expect(series.frames_made, PAUSE_TIMEOUT_S)))

@@ -45,5 +45,9 @@ class LiveServiceError(DeviceError):
     """The live service did not take what the scan told it."""
 
 
+class NoteRefusedError(LiveServiceError):
+    """What the scan told the live service is nothing that it can take."""
+
+
 class PointError(DeviceError):
     """A scan point that got no valid exposure."""

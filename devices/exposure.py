@@ -10,6 +10,8 @@ from typing import Any
 from ophyd import Component, Device, Signal
 from ophyd.status import Status
 
+from devices.waiting import done_status, finish
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesPlan:
@@ -117,23 +119,6 @@ class Exposure:
         finish(self.judged, problem if triggered else None)
         if self.closing is None:
             finish(self.shut, None if triggered else problem)
-
-
-def done_status() -> Status:
-    """Return a status that has nothing to wait for."""
-    status = Status()
-    status.set_finished()
-    return status
-
-
-def finish(status: Status, problem: Exception | None = None) -> None:
-    """End a status that may have ended already, by one thread only."""
-    if status.done:
-        return
-    if problem is None:
-        status.set_finished()
-    else:
-        status.set_exception(problem)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,17 +4,18 @@ import json
 import math
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from ophyd import Component, Device, EpicsSignal, EpicsSignalRO
 from ophyd.status import Status
 from ophyd.utils import ReadOnlyError
 
-from devices.errors import LiveServiceError, NotConnectedError
+from devices.errors import LiveServiceError, NotConnectedError, NoteRefusedError
 from devices.presence import await_presence
 from devices.severity import NO_ANSWER
 from devices.waiting import put_completed
 
+Told = TypeVar("Told")
 BOOKING_TIMEOUT_S = 10.0
 FRAME_COUNTS = (
     "received",
@@ -144,6 +145,11 @@ class LiveResult(Device):
     plotter: Callable[["LiveResult"], Any] | None = None
     """What draws for `plot`; the session gives it."""
 
+    def __init__(self, prefix: str = "", **kwargs: Any) -> None:
+        super().__init__(prefix, **kwargs)
+        # Of two points booked at a time, one would read why the other was refused.
+        self._one_books = threading.Lock()
+
     def plot(self) -> Any:
         """Draw the sum so far (logarithmic, with rings of q) and the counts; returns the figure.
 
@@ -187,17 +193,31 @@ class LiveResult(Device):
 
         Raises
         ------
+        NoteRefusedError
+            When the service refuses it.
         LiveServiceError
-            When the service refuses it or does not take it in time.
+            When the service does not take it in time.
         NotConnectedError
             When a service that is away does not come back.
         """
         note = {"series": series, "frame": frame, "point": point, "x_um": x_um, "y_um": y_um, "void": void}
         what = f"point {point} (series {series}, frame {frame})"
-        self._tell(self.point, json.dumps(note), what, timeout_s, patient=patient)
-        # Channel Access clients in Python report a refused write as completed.
-        if reason := self._refusal(what):
-            raise LiveServiceError(f"live service must take {what}, got: {reason}")
+
+        def tell() -> str:
+            if not self._one_books.acquire(timeout=timeout_s):
+                raise LiveServiceError(
+                    f"live service must take {what} within {timeout_s:g} s, got another point that it has not taken; "
+                    "see the service's page for errors"
+                )
+            try:
+                self._tell(self.point, json.dumps(note), what, timeout_s)
+                # Channel Access clients in Python report a refused write as completed.
+                return self._refusal(what)
+            finally:
+                self._one_books.release()
+
+        if reason := _patiently(self.point, tell) if patient else tell():
+            raise NoteRefusedError(f"live service must take {what}, got: {reason}")
 
     def expect(self, frames: int, timeout_s: float = BOOKING_TIMEOUT_S, *, patient: bool = False) -> None:
         """Tell the service how many exposures this series shall have.
@@ -207,7 +227,12 @@ class LiveResult(Device):
         LiveServiceError
             When the service does not take it in time.
         """
-        self._tell(self.expected, int(frames), f"{frames} expected frames", timeout_s, patient=patient)
+        what = f"{frames} expected frames"
+
+        def tell() -> None:
+            self._tell(self.expected, int(frames), what, timeout_s)
+
+        _patiently(self.expected, tell) if patient else tell()
 
     def pausing(self, paused: bool, timeout_s: float = BOOKING_TIMEOUT_S) -> None:
         """Tell the service that the scan rests, or goes on.
@@ -238,15 +263,7 @@ class LiveResult(Device):
         except NotConnectedError:
             return False
 
-    def _tell(self, signal: Any, value: Any, what: str, timeout_s: float, *, patient: bool = False) -> None:
-        if patient:
-            try:
-                await_presence((signal,))
-                self._tell(signal, value, what, timeout_s)
-            except LiveServiceError:
-                await_presence((signal,))
-                self._tell(signal, value, what, timeout_s)
-            return
+    def _tell(self, signal: Any, value: Any, what: str, timeout_s: float) -> None:
         try:
             booked = put_completed(signal, value, timeout_s)
         except (*NO_ANSWER, OSError) as error:
@@ -258,3 +275,13 @@ class LiveResult(Device):
                 f"live service must take {what} within {timeout_s:g} s, got no completion on {signal.setpoint_pvname}; "
                 "see the service's page for errors"
             )
+
+
+def _patiently(signal: Any, tell: Callable[[], Told]) -> Told:
+    """Tell the service something when it is there, and once more when it went away meanwhile."""
+    await_presence((signal,))
+    try:
+        return tell()
+    except LiveServiceError:
+        await_presence((signal,))
+        return tell()

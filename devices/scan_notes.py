@@ -1,5 +1,9 @@
 """What the detector tells the live service about its exposures; without a service nobody is told anything."""
 
+from contextlib import suppress
+from typing import Any
+
+from devices.errors import NoteRefusedError
 from devices.exposure import Exposure
 from devices.live_result import BOOKING_TIMEOUT_S, LiveResult
 from devices.series import Series
@@ -20,6 +24,7 @@ class ScanNotes:
 
     def __init__(self, live: LiveResult, *, told: bool = True) -> None:
         self._live, self.told = live, told
+        self._owed: list[dict[str, Any]] = []
 
     def book(
         self,
@@ -30,19 +35,39 @@ class ScanNotes:
         *,
         patient: bool = False,
     ) -> None:
-        """Tell the point of a frame; one that nobody gave a point is only worth telling when it is void."""
+        """Tell the point of a frame; one that nobody gave a point is only worth telling when it is void.
+
+        That a frame is void is owed to the service until it has taken it: what fails now is told before the next point.
+        """
         if not self.told or (exposure.point < 0 and not exposure.void):
             return
-        self._live.book(
-            series=series.number,
-            frame=frame,
-            point=exposure.point,
-            x_um=exposure.x_um,
-            y_um=exposure.y_um,
-            void=bool(exposure.void),
-            timeout_s=timeout_s,
-            patient=patient,
-        )
+        note: dict[str, Any] = {
+            "series": series.number,
+            "frame": frame,
+            "point": exposure.point,
+            "x_um": exposure.x_um,
+            "y_um": exposure.y_um,
+            "void": bool(exposure.void),
+        }
+        if exposure.void:
+            self._owed.append(note)
+        self.tell_owed(timeout_s, patient=patient)
+        if not exposure.void:
+            self._live.book(**note, timeout_s=timeout_s, patient=patient)
+
+    def tell_owed(self, timeout_s: float, *, patient: bool = False) -> None:
+        """Tell which frames are void and that the service has not taken yet; twice does no harm."""
+        for note in tuple(self._owed):
+            try:
+                self._live.book(**note, timeout_s=timeout_s, patient=patient)
+            except NoteRefusedError:
+                self._settle(note)
+                raise
+            self._settle(note)
+
+    def _settle(self, note: dict[str, Any]) -> None:
+        with suppress(ValueError):  # another thread has told it as well
+            self._owed.remove(note)
 
     def void_orphans(self, series: Series) -> None:
         """Take frames out of the sum that somebody else's triggers made: nobody knows where the stage was."""

@@ -94,6 +94,11 @@ class Series:
             self._cam.special_trigger_button.put(1, use_complete=True, callback=lambda **_: confirmed.set())
         return frame
 
+    def has_exposed(self, frame: int) -> bool:
+        """Whether the driver has told that the exposure of `frame` is over."""
+        with self._lock:  # counted, because words of the exposure before may still be on their way
+            return self._exposures > frame and self._exposing == 0
+
     def is_not_alone(self, what: str) -> DetectorError:
         """Return the error of a detector that somebody else triggers too; which frame is whose, nobody knows then."""
         self._disagree = True
@@ -238,14 +243,10 @@ class ExposureWatch:
         self._series, self._cam, self._arrivals, self._parties = series, cam, arrivals, parties
         self._tells = {"exposing": cam.exposing} if series.tells else {}
         self._watch = Watch(armed=cam.armed, **self._tells, **arrivals.signals())
-        self._before = 0
-        self._begun = False
 
     def __enter__(self) -> Self:
         """Begin to listen."""
         self._watch.__enter__()
-        if self._tells:
-            self._before = self._watch.updates("exposing")
         return self
 
     def __exit__(
@@ -285,15 +286,13 @@ class ExposureWatch:
         """
         number = self._series.number
         self._watch.until(
-            lambda now: self._is_over(now) or now["armed"] == 0 or self._arrivals.newest(now, number) >= frame,
+            lambda now: self._is_over(now, frame) or now["armed"] == 0 or self._arrivals.newest(now, number) >= frame,
             timeout_s,
             lambda: cancelled() or bool(silent(self._parties)),
         )
-        if self._is_over(self._watch.latest) and not cancelled():
+        if self._is_over(self._watch.latest, frame) and not cancelled():
             return "over"
         return self._series.await_frame(frame, timeout_s, cancelled)
 
-    def _is_over(self, now: Latest) -> bool:
-        # The end of the exposure before may still be on its way.
-        self._begun |= now.get("exposing") == 1 and self._watch.updates("exposing") > self._before
-        return self._begun and now["exposing"] == 0 and now["armed"] == 1
+    def _is_over(self, now: Latest, frame: int) -> bool:
+        return now["armed"] == 1 and self._series.has_exposed(frame)

@@ -3,13 +3,10 @@
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-import epics
-
-from devices.severity import NO_ANSWER
+from ophyd.status import Status
 
 Latest = Mapping[str, Any]
 FIRST_VALUE_TIMEOUT_S = 2.0
@@ -108,19 +105,6 @@ class Watch:
         return receive
 
 
-def request(*signals: Any) -> None:
-    """Ask for the values of several PVs at once, so that each `get(use_monitor=False)` that follows finds its answer.
-
-    Asked one after the other, each would cost a way to its IOC and back.
-    """
-    for signal in signals:
-        pv = getattr(signal, "_read_pv", None)  # ophyd has no public way to ask without waiting
-        if pv is None or not pv.connected:
-            continue
-        with suppress(*NO_ANSWER):  # who waits for the value hears of it
-            epics.ca.get_with_metadata(pv.chid, ftype=epics.ca.promote_type(pv.chid, use_time=True), wait=False)
-
-
 def put_completed(signal: Any, value: Any, timeout_s: float) -> bool:
     """Write a PV and wait until its record has finished processing.
 
@@ -168,3 +152,20 @@ def finished(status: Any, cancelled: Callable[[], bool]) -> bool:
             return False
     status.wait(timeout=1.0)
     return True
+
+
+def done_status() -> Status:
+    """Return a status that has nothing to wait for."""
+    status = Status()
+    status.set_finished()
+    return status
+
+
+def finish(status: Status, problem: Exception | None = None) -> None:
+    """End a status that may have ended already, by one thread only."""
+    if status.done:
+        return
+    if problem is None:
+        status.set_finished()
+    else:
+        status.set_exception(problem)

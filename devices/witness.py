@@ -10,10 +10,10 @@ from typing import Any, Self
 
 from ophyd import get_cl
 
+from devices.asked import Answer, Asked
 from devices.severity import INVALID, NO_ANSWER
 from devices.shutter import FastShutter
 from devices.storage_ring import INJECTION_S, PERIOD_S, StorageRing, beam_is_stored
-from devices.waiting import request
 
 COUNTDOWN_JUMP_S = 2.0
 """A countdown that grows by more than this has started over: an injection. Smaller steps are its own rounding."""
@@ -63,8 +63,8 @@ class Witness:
         self._heard: list[float] = []
         self._beam = True
         self._shutter_heard: list[str] = []
-        self._silent = ""
-        self._asked_at = math.nan
+        self._unheard = ""
+        self._asked, self._asked_at = Asked(), math.nan
         self._first_is_late = False
 
     def __enter__(self) -> Self:
@@ -72,7 +72,7 @@ class Witness:
         for signal, hear in self._pairs():
             signal.subscribe(hear, event_type=signal.SUB_VALUE, run=False)
             signal.subscribe(self._hear_silence, event_type=signal.SUB_META, run=False)
-        request(self._ring.countdown, self._ring.current)
+        self._asked = Asked(self._ring.countdown, self._ring.current)
         self._asked_at = time.monotonic()
         return self
 
@@ -95,8 +95,8 @@ class Witness:
 
     def first_look(self) -> None:
         """Take what the ring answers to what it was asked at the beginning; the trigger need not wait for it."""
-        self._look_at_ring()
-        # An answer that has waited here is not taken: the ring is asked anew, and how long ago that was says nothing.
+        self._look_at_ring(self._asked)
+        # When a slow IOC has looked at its values, its answer does not say.
         self._first_is_late = time.monotonic() - self._asked_at > LATE_S
 
     def look(self) -> None:
@@ -104,33 +104,34 @@ class Witness:
 
         An IOC that does not answer spoils the exposure.
         """
-        request(self._ring.countdown, self._ring.current, self._shutter.status)
-        self._look_at_ring()
-        if (shutter := self._ask(self._shutter.status)) is None:
+        asked = Asked(self._ring.countdown, self._ring.current, self._shutter.status)
+        self._look_at_ring(asked)
+        if (shutter := self._take(asked, self._shutter.status)) is None:
             return
         done = threading.Event()
         get_cl().get_dispatcher().get_thread_context("monitor")(done.set)
-        done.wait(DRAIN_TIMEOUT_S)
-        if shutter != OPEN:
-            with self._lock:
-                self._shutter_heard += [OPEN, str(shutter)]
+        heard_all = done.wait(DRAIN_TIMEOUT_S)
+        with self._lock:
+            if not heard_all:
+                self._unheard = self._unheard or f"the session did not hear its monitors within {DRAIN_TIMEOUT_S:g} s"
+            if (word := _word(*shutter)) != OPEN:
+                self._shutter_heard += [OPEN, word]
 
-    def _look_at_ring(self) -> None:
-        ring = self._ring
-        countdown, current = self._ask(ring.countdown), self._ask(ring.current)
+    def _look_at_ring(self, asked: Asked) -> None:
+        countdown, current = self._take(asked, self._ring.countdown), self._take(asked, self._ring.current)
         if countdown is None or current is None:
             return
         with self._lock:
-            self._looks.append(_meaning(countdown, ring.countdown.alarm_severity))
-            self._beam &= beam_is_stored(float(current), ring.current.alarm_severity or 0, ring.current_min_ma)
+            self._looks.append(_meaning(*countdown))
+            self._beam &= beam_is_stored(float(current.value), current.severity, self._ring.current_min_ma)
 
-    def _ask(self, signal: Any) -> Any:
-        """Ask for a value of this moment; None when its IOC does not answer."""
+    def _take(self, asked: Asked, signal: Any) -> Answer | None:
+        """Take an answer; None when the IOC gives none."""
         try:
-            return signal.get(use_monitor=False)
+            return asked.take(signal)
         except NO_ANSWER as error:
             with self._lock:
-                self._silent = self._silent or f"{signal.pvname} ({error})"
+                self._unheard = self._unheard or f"{signal.pvname} ({error}) fell silent"
             return None
 
     def elapsed_s(self) -> float:
@@ -144,8 +145,8 @@ class Witness:
     def verdict(self) -> str:
         """Say what spoilt the exposure, empty when nothing did."""
         with self._lock:
-            if self._silent:
-                return f"{self._silent} fell silent"
+            if self._unheard:
+                return self._unheard
             if not self._beam:
                 return "no beam"
             if any(
@@ -174,14 +175,18 @@ class Witness:
 
     def _hear_shutter(self, *, value: str, severity: int = 0, **_: object) -> None:
         with self._lock:
-            self._shutter_heard.append(str(value) if severity < INVALID else "INVALID")
+            self._shutter_heard.append(_word(value, severity))
 
     def _hear_silence(self, *, connected: bool = True, obj: Any = None, **_: object) -> None:
         if not connected:
             with self._lock:
-                self._silent = str(getattr(obj, "pvname", "a PV"))
+                self._unheard = f"{getattr(obj, 'pvname', 'a PV')} fell silent"
 
 
-def _meaning(value: float, severity: int | None) -> float:
+def _meaning(value: float, severity: int) -> float:
     """The value, NaN when its record says that it means nothing."""
-    return float(value) if (severity or 0) < INVALID else math.nan
+    return float(value) if severity < INVALID else math.nan
+
+
+def _word(value: str, severity: int) -> str:
+    return str(value) if severity < INVALID else "INVALID"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sim.faults import FaultChain, describe
 from sim.ports import claim, replace_epics_environment, server_environment
+from sim.prompt_loop import prompt_loop
 from sim.settings import DETECTORS, SAMPLES, SimSettings
 
 EXAMPLE = "example: python -m sim --detector eig1m --sample au-sio2 --speed 100 --seed 1 --truth truth"
@@ -71,7 +72,8 @@ def main() -> int:
         from sim.server import serve
 
         sys.setswitchinterval(5e-4)
-        asyncio.run(serve(settings, ports, _say_ready))
+        with asyncio.Runner(loop_factory=prompt_loop) as runner:
+            runner.run(serve(settings, ports, _say_ready))
     except (OSError, ValueError) as error:
         sys.stderr.write(f"sim: {error}\n")
         return 1

@@ -1,6 +1,7 @@
 """What the scan tells the service is booked, or refused with a name: Channel Access calls a refused put completed."""
 
 import json
+import threading
 from functools import partial
 
 import pytest
@@ -8,7 +9,7 @@ from ophyd.signal import ReadTimeoutError
 from ophyd.sim import make_fake_device
 from ophyd.utils import ReadOnlyError
 
-from devices.errors import LiveServiceError
+from devices.errors import LiveServiceError, NoteRefusedError
 from devices.live_result import LiveResult, Threshold
 
 POINT = {"series": 1, "frame": 4, "point": 3, "x_um": 10.0, "y_um": -5.0}
@@ -49,6 +50,38 @@ def test_a_service_that_does_not_say_whether_it_took_a_point_is_named(live, monk
     monkeypatch.setattr(live.point_error, "get", get)
     with pytest.raises(LiveServiceError, match=r"must say whether it took point 3 .* XEDM:Point:Error could not be"):
         live.book(**POINT)
+
+
+def test_of_two_points_booked_at_a_time_each_hears_its_own_refusal(live):
+    def put(value, *, callback, **_):
+        frame = json.loads(value)["frame"]
+        live.point_error.sim_put(REASON if frame == 5 else "")
+        if frame == 5:  # the other one would come in between
+            other.start()
+            other.join(0.2)
+        callback()
+
+    def book_other():
+        live.book(**POINT)
+        booked.append(4)
+
+    booked = []
+    other = threading.Thread(target=book_other)
+    live.point.put = put
+    with pytest.raises(NoteRefusedError, match=r"must take point 3 \(series 1, frame 5\), got: frame must be"):
+        live.book(**POINT | {"frame": 5})
+    other.join(10.0)
+    assert booked == [4]
+
+
+def test_a_point_that_waits_for_another_one_is_named(live):
+    def put(_value, *, callback, **_):
+        with pytest.raises(LiveServiceError, match=r"must take point 3 .* within 0\.05 s, got another point"):
+            live.book(**POINT, timeout_s=0.05)
+        callback()
+
+    live.point.put = put
+    live.book(**POINT)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from ophyd.signal import ReadTimeoutError
 from ophyd.sim import make_fake_device
 from ophyd.utils import DisconnectedError, LimitError
 
+from devices import stage as devices_stage
 from devices.errors import StageError
 from devices.stage import PiezoAxis
 
@@ -75,6 +76,23 @@ def test_a_stage_that_was_moved_away_is_noticed_before_the_exposure(stage):
     with pytest.raises(StageError, match=r"within 0.2 um of its target 5 um, got 9"):
         stage.trigger().wait(5)
     stage.x.set(5.0).wait(10)
+
+
+def test_a_stage_that_has_just_arrived_is_not_asked_again(stage, monkeypatch):
+    moves = [(x, y) for x in (1.0, 2.0, 3.0) for y in (1.0, 2.0, 3.0)]
+    asked = []
+    ask = stage._ask
+    monkeypatch.setattr(stage, "_ask", lambda: asked.append(1) or ask())
+    monkeypatch.setattr(devices_stage, "ASKED_AHEAD_S", 5.0)
+    for x, y in moves:  # also both at a time, of which one is asked while it is still on its way
+        arrivals = [stage.x.set(x), stage.y.set(y)]
+        for arrival in arrivals:
+            arrival.wait(10)
+        told = len(asked)
+        stage.trigger().wait(5)
+        assert len(asked) == told
+    stage.trigger().wait(5)  # a second time it is
+    assert len(asked) == told + 1
 
 
 def test_a_lost_servo_fails_the_move_with_the_alarm(stage):

@@ -106,11 +106,16 @@ def test_an_exposure_is_over_when_the_driver_says_so():
     assert scene.series.frames_made == 0  # its frame is still to come
 
 
-def test_the_end_of_the_exposure_before_is_not_the_end_of_this_one():
+@pytest.mark.parametrize("late", [(0,), (1, 0)])
+def test_late_words_of_the_exposure_before_are_not_of_this_one(late):
     scene = Scene()
-    scene.exposing.put(1)
-    late = (scene.exposing, 0)
-    assert scene.expose(late, (scene.exposing, 1), (scene.frame, 0)) == "seen"
+    scene.trigger()
+    if late == (0,):
+        scene.exposing.put(1)
+    scene.frame.put(0)  # seen before the driver's words of it are heard
+    words = [(scene.exposing, word) for word in (*late, 1)]
+    assert scene.expose(*words, (scene.frame, 1)) == "seen"
+    assert scene.expose((scene.exposing, 0), (scene.exposing, 1), (scene.exposing, 0)) == "over"
 
 
 def test_where_the_driver_does_not_tell_the_frame_does():

@@ -1,0 +1,70 @@
+"""Several PVs asked at once for their values of this moment; each answer is taken later."""
+
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import epics
+
+from devices.severity import NO_ANSWER
+
+ANSWER_TIMEOUT_S = 2.0
+
+
+class Answer(NamedTuple):
+    """What a record said when it was asked.
+
+    Attributes
+    ----------
+    value
+    severity : int
+        EPICS severity.
+    """
+
+    value: Any
+    severity: int
+
+
+class Asked:
+    """Questions that are on their way, all at once: one after the other, each would cost a way to its IOC and back.
+
+    An answer is kept until it is taken, however early it has come (`get(use_monitor=False)` would ask again), unless
+    somebody asks the same PV once more before: then that is the answer.
+
+    Parameters
+    ----------
+    *signals : ophyd.EpicsSignalBase
+        One without a PV, as in a test, is asked when its answer is taken.
+    """
+
+    def __init__(self, *signals: Any) -> None:
+        self._sent: dict[Any, tuple[Any, int]] = {}
+        for signal in signals:
+            pv = getattr(signal, "_read_pv", None)  # ophyd has no public way to ask without waiting
+            if pv is None or not pv.connected:
+                continue
+            with suppress(*NO_ANSWER):  # who takes the answer hears of it
+                form = epics.ca.promote_type(pv.chid, use_time=True)
+                epics.ca.get_with_metadata(pv.chid, ftype=form, wait=False)
+                self._sent[signal] = pv.chid, form
+
+    def take(self, signal: Any) -> Answer:
+        """Wait for the answer of a signal.
+
+        Raises
+        ------
+        TimeoutError, ophyd.utils.DisconnectedError, epics.ca.ChannelAccessException
+            When it does not answer (`devices.severity.NO_ANSWER`).
+        """
+        if signal not in self._sent:
+            return Answer(signal.get(use_monitor=False), int(getattr(signal, "alarm_severity", 0) or 0))
+        chid, form = self._sent[signal]
+        told = epics.ca.get_complete_with_metadata(chid, ftype=form, timeout=ANSWER_TIMEOUT_S)
+        if told is None:
+            raise TimeoutError(f"{signal.pvname} did not answer within {ANSWER_TIMEOUT_S:g} s")
+        return Answer(_as_read(signal, told["value"]), int(told["severity"]))
+
+
+def _as_read(signal: Any, value: Any) -> Any:
+    """The value as the signal itself would give it: of an enum that is read as text, the word."""
+    words = signal.enum_strs if signal.as_string else None
+    return signal._fix_type(words[int(value)]) if words else value  # noqa: SLF001 - its own translation of words
