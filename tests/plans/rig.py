@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,19 @@ NO_INJECTIONS = ("--first-injection", "1e9")
 ENDED = ("complete", "incomplete", "failed", "idle")
 """A series without a frame leaves the service idle."""
 SETTINGS = ("reconstruction.enabled=false", "stream.drain_s=0.2", "screening.settle_frames=1")
+
+
+class Warnings(logging.Handler):
+    """Keeps what the devices warn of."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said: list[str] = []
+        logging.getLogger("devices").addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one."""
+        self.said.append(record.getMessage())
 
 
 class Rig:
@@ -58,6 +72,7 @@ class Rig:
         self.engine.subscribe(lambda name, doc: self.documents.append((name, doc)))
         self.at_point: dict[int, Callable[[], object]] = {}
         self.at_message: Callable[[int, Msg], object] = lambda _number, _msg: None
+        self.warnings = Warnings()
         self._numbers = itertools.count()
         self.engine.msg_hook = self._hook
 
@@ -141,6 +156,7 @@ class Rig:
     def run(self, plan: Any, after_pause: Callable[[], object] | None = None, *, books: bool = True) -> dict[str, Any]:
         """Run a plan to its end and tell what there is to see; without the books of a series that nobody ends."""
         self.documents.clear()
+        self.warnings.said.clear()
         self._numbers = itertools.count()
         facts: dict[str, Any] = {"error": None, "paused": None}
         begun = time.monotonic()
@@ -177,6 +193,7 @@ class Rig:
             "series": int(self.detector.series.get()),
             **check_run(self.documents),
             "end": self.state(),
+            "warnings": list(self.warnings.said),
             "voids": [[void.frame, void.point, void.reason] for void in self.detector.voids],
             **(self.books() if books and self.live_process.alive else {}),
         }

@@ -59,7 +59,7 @@ class Part:
         self.numbers["points"] += points
         self.numbers["void"] += len(facts["voids"])
         self.numbers["spoilt"] += upset_frames(facts, truth)
-        bad = contaminated(facts, truth)
+        bad, before = contaminated(facts, truth), len(self.wrong)
         self.numbers["contaminated"] += len(bad)
         try:
             check_one_valid_exposure_a_point(facts, points)
@@ -68,6 +68,9 @@ class Part:
             self.wrong.append(f"{where}: {str(error)[:300]}")
         if bad:
             self.wrong.append(f"{where}: contaminated {bad}")
+        if len(self.wrong) > before:
+            self.wrong += [f"{where}: the session said: {sentence}" for sentence in facts["warnings"]]
+            self.wrong.append(f"{where}: void {facts['voids']}, ledger {facts['ledger']}")
 
     def row(self) -> dict[str, Any]:
         """Everything, for the JSON."""
