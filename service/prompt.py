@@ -66,9 +66,7 @@ class Prompt:
         options.TerminalIPythonApp.display_banner = False
         options.TerminalInteractiveShell.confirm_exit = False
         options.HistoryManager.enabled = sys.stdin.isatty()
-        options.InteractiveShellApp.exec_lines = [
-            "from bluesky.magics import BlueskyMagics as _magics; get_ipython().register_magics(_magics)"
-        ]
+        options.InteractiveShellApp.extensions = ["service.prompt_errors"]
         sys.stdout.write(banner)
         sys.stdout.flush()
         try:

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import io
 import os
 import zlib
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 
 from processing.frame import EncodedFrame, PixelType
 from service.spool_index import BITSHUFFLE_LZ4, PLAIN, RECORD_BYTES, IndexWriter, Record, SpoolNames, unpack
+from service.whole_file import WholeFile
 
 _DATASET = "/entry/data/data"
 _UNFILTERED = 1
@@ -40,22 +40,14 @@ class Kept:
     size: int
 
 
-class _WholeFile(io.FileIO):
-    """A raw file whose writes are whole or fail; HDF5's driver for Python files does not look how much was written.
-
-    Unbuffered, so that the bytes are with the operating system when a write returns, and the interpreter's lock is free
-    while the disk keeps it waiting.
-    """
+class _PartFile(WholeFile):
+    """The file below HDF5, whose driver for Python files does not look how much was written."""
 
     given_up = False
     """HDF5 cannot close a file that it cannot write: then it may believe that it did. The index holds what is true."""
 
     def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B")
-        done = len(view) if self.given_up else 0
-        while done < len(view):
-            done += super().write(view[done:]) or 0
-        return len(view)
+        return memoryview(data).nbytes if self.given_up else super().write(data)
 
     def truncate(self, size: int | None = None) -> int:
         return (size or 0) if self.given_up else super().truncate(size)
@@ -72,7 +64,7 @@ class DataFile:
         Numbers of the frames that are in it.
     """
 
-    def __init__(self, names: SpoolNames, number: int, per_file: int, raw: _WholeFile, index: IndexWriter) -> None:
+    def __init__(self, names: SpoolNames, number: int, per_file: int, raw: _PartFile, index: IndexWriter) -> None:
         self.names, self.number, self.frames = names, number, set[int]()
         self._first = (number - 1) * per_file
         self._per_file, self._raw, self._index = per_file, raw, index
@@ -92,7 +84,7 @@ class DataFile:
         part, index = names.part(number), names.index(number)
         if aside:
             part, index = names.aside(part), names.aside(index)
-        raw = _WholeFile(part, "w+b")  # before the index: an index aside without its part would count as finished
+        raw = _PartFile(part, "w+b")  # before the index: an index aside without its part would count as finished
         try:
             return cls(names, number, per_file, raw, IndexWriter(index))
         except OSError:
@@ -110,7 +102,7 @@ class DataFile:
         """
         os.replace(names.data(number), names.part(number))
         file = cls(
-            names, number, per_file, _WholeFile(names.part(number), "r+b"), IndexWriter(names.index(number), keep=True)
+            names, number, per_file, _PartFile(names.part(number), "r+b"), IndexWriter(names.index(number), keep=True)
         )
         file.frames.update(record.frame for record in _records(names, number))
         file._file = h5py.File(file._raw, "r+", libver=("earliest", "v110"))

@@ -1,5 +1,6 @@
 """Write the result of a series: one NeXus file, whole or not at all."""
 
+import io
 import json
 import math
 from collections.abc import Callable, Collection
@@ -93,9 +94,13 @@ def write_image_file(path: Path, imaging: ImagingResult, source: str) -> None:
 
 def write_whole(path: Path, fill: Callable[[h5py.File], None]) -> None:
     """Write an HDF5 file that is whole under its name or not there."""
-    # HDF5 on a Python file: a disk that makes it wait does not keep the interpreter's lock meanwhile.
-    with written_whole(path) as written, h5py.File(written, "w", libver=("v110", "v110")) as file:
+    # In memory first: HDF5 cannot close a file that the disk does not take, and what it leaves behind then ends the
+    # process at the next touch.
+    image = io.BytesIO()
+    with h5py.File(image, "w", libver=("v110", "v110")) as file:
         fill(file)
+    with written_whole(path) as written:
+        written.write(image.getbuffer())
 
 
 def _entry(file: h5py.File, name: str) -> h5py.Group:

@@ -7,7 +7,7 @@ from ophyd import do_not_wait_for_lazy_connection
 from ophyd.sim import make_fake_device
 from ophyd.status import DeviceStatus, Status
 
-from devices import eiger, eiger_arm, waiting
+from devices import eiger, eiger_arm, exposures, waiting
 from devices.beamline import CAMERA_SIGNALS, NAMES, build_beamline
 from devices.eiger_cam import EigerCam
 from devices.errors import DetectorError, FrameTimeoutError, NotConnectedError, ShutterError
@@ -278,7 +278,7 @@ def test_what_was_made_ready_for_another_point_is_called_off(beamline, staged):
 
 
 def test_what_was_made_ready_and_is_not_exposed_does_not_leave_the_shutter_open(beamline, staged, monkeypatch):
-    monkeypatch.setattr(eiger, "READY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(exposures, "READY_TIMEOUT_S", 0.1)
     make_ready(beamline, 4)
     assert closes(staged.shutter)
     assert expose(beamline, 4)[1:] == [4, 0]
@@ -321,7 +321,7 @@ def test_what_goes_wrong_on_the_way_is_told_by_the_exposure(beamline, staged, mo
     problem = ShutterError("shutter must become Closed within 5 s, got Open")
     shut = Status()
     shut.set_exception(problem)
-    staged._newest.shut = shut
+    staged._exposures.newest.shut = shut
     make_ready(beamline, 4)  # what is under way meanwhile, such as the frame of the point before, is not spoilt
     assert staged.armed_here
     with pytest.raises(ShutterError, match="must become Closed within 5 s, got Open"):
@@ -339,8 +339,8 @@ def test_a_frame_that_no_file_counts_is_named(beamline, monkeypatch):
     monkeypatch.setattr(eiger, "LIVE_TIMEOUT_S", 0.1)
     detector, cam = beamline.detector, beamline.detector.cam
     detector.prepare(SeriesPlan(exposure_s=5.0, points=20))
-    detector.stage()
     monkeypatch.setattr(detector, "frame_margin_s", -4.5)
+    detector.stage()
     monkeypatch.setattr(cam.special_trigger_button, "put", lambda *_, **__: None)
     try:
         with pytest.raises(

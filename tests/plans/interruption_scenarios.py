@@ -27,12 +27,12 @@ MAX_MESSAGES = 1000
 
 
 def messages(rig: Rig, every: str = "1") -> Iterator[dict[str, Any]]:
-    """Interrupt and resume at every so many messages of a 3 x 3 scan, one run each, in all ways, in one (``N,pause``),
-    or (``N/``) in turn.
+    """Interrupt and resume at every so many messages of a 3 x 3 scan, one run each, in all ways, in one (``N,pause``;
+    ``N,pause,100`` from that message on), or (``N/``) in turn.
     """
-    every, _, only = every.partition(",")
+    every, only, first = (*every.split(","), "", "")[:3]
     step, in_turn = int(every.rstrip("/")), every.endswith("/")
-    for turn, number in enumerate(range(step // 2, MAX_MESSAGES, step)):
+    for turn, number in enumerate(range(int(first or step // 2), MAX_MESSAGES, step)):
         ways = (WAYS[turn % len(WAYS)],) if in_turn else (only,) if only else WAYS
         runs = [interrupted(rig, number, way) for way in ways]
         yield from runs

@@ -160,8 +160,15 @@ class Prompt:
 def test_ctrl_c_twice_abort_and_leaving_at_a_prompt(tmp_path):
     prompt = Prompt(tmp_path)
     try:
+        mistake = prompt.say("RE(bps.mv(stage.x, 1e5))")
+        assert "LimitError: stage_x must be sent between its soft limits -2000 and 2000 um, got 100000 um" in mistake
+        assert "Traceback" not in mistake
+        assert "Traceback" in prompt.say("%tb")
+        assert "Traceback" in prompt.say("[].pop()")  # what a person typed is theirs to look into
         prompt.scan_until_exposing()
-        assert "RE.resume()" in prompt.press_ctrl_c_twice()
+        paused = prompt.press_ctrl_c_twice()
+        assert "RE.resume()" in paused
+        assert "Traceback" not in paused
         assert prompt.ask("shutter.status.get()") == "Closed"
         assert prompt.ask("[(void.frame, void.reason) for void in eig1m.voids]") == "[(0, 'paused')]"
         assert prompt.ask("live.paused.get()") == "1"

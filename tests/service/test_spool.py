@@ -15,7 +15,7 @@ from service.eiger_file import EigerFile
 from service.errors import UserError
 from service.reprocess import reprocess_file
 from service.spool import Spool
-from service.spool_file import DataFile, _WholeFile
+from service.spool_file import DataFile, _PartFile
 from service.spool_index import RECORD_BYTES, SpoolNames
 from service.spool_reader import SpoolReader
 
@@ -293,7 +293,7 @@ def test_a_disk_that_fails_costs_frames_and_is_said_once_and_it_heals(spooling, 
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(_WholeFile, "write", full)
+        patch.setattr(_PartFile, "write", full)
         assert all(run.offer(1, 2, 5))
         wait_until(lambda: run.spool.failed == 3)
     assert len(run.troubles) == 1
