@@ -21,6 +21,9 @@ from service.store import SeriesFile, write_series_file
 
 _log = structlog.get_logger()
 
+_LATE_EVERY_S = 5.0
+"""How often a file that the disk has refused at the end is tried again."""
+
 
 def utc_now() -> str:
     """Return this moment as ISO 8601 text in UTC."""
@@ -84,6 +87,8 @@ class Office:
         self._stop_images = threading.Event()
         self._wake = threading.Condition()
         self._finals: deque[Folder] = deque()
+        self._unsaved: deque[Folder] = deque()  # final, but the disk has refused
+        self._late_at = 0.0
         self._wanted: Folder | None = None
         self._write_lock = threading.Lock()
         self._fresh = True
@@ -155,6 +160,7 @@ class Office:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(max(0.1, deadline - time.monotonic()))
+        self._save_late()
 
     # -- images ----------------------------------------------------------------------------------------------------
 
@@ -195,6 +201,8 @@ class Office:
         """Write the final file of a series and say so, whatever happens."""
         try:
             saved = self.save(final)
+            if not saved:
+                self._unsaved.append(final)
         except Exception as error:  # noqa: BLE001 - the series must end in a named state
             self._tell(error)
             saved = False
@@ -247,12 +255,23 @@ class Office:
     def _save_turn(self) -> None:
         if self._stop.wait(1.0 if self._fresh else self._pause_s()):
             return
+        self._save_late()
         folder = self.current
         if folder is None or folder.series.ended or folder.series.accepted is None:
             self._fresh = True
         elif len(folder.series.ledger) > folder.rows_written:
             self.save(folder)
             self._fresh = False
+
+    def _save_late(self) -> None:
+        """Write the files of ended series that the disk has refused so far, oldest first."""
+        if time.monotonic() < self._late_at and not self._stop.is_set():
+            return
+        while self._unsaved and self.save(folder := self._unsaved[0]):
+            self._unsaved.popleft()
+            self._concluded(folder.series, True)
+            self._changed()
+        self._late_at = time.monotonic() + _LATE_EVERY_S
 
     def _pause_s(self) -> float:
         folder = self.current

@@ -363,9 +363,10 @@ class Pipeline:
         self._on_end(series)
 
     def conclude(self, series: Series, *, saved: bool) -> None:
-        """Leave the state `receiving`, once the file of a series is final."""
+        """Leave the state `receiving`, once the file of a series is final, or `failed`, once it is after all."""
         with self.lock:
-            if self.series is not series or self.ending_at != _FILES_BEING_WRITTEN:
+            late = saved and self.state == "failed" and self.ending_at is None
+            if self.series is not series or not (late or self.ending_at == _FILES_BEING_WRITTEN):
                 return
             self.ending_at = None
             missing = series.ledger.missing_frames(series.announced)

@@ -172,6 +172,27 @@ def test_a_full_disk_is_said_and_summing_goes_on(service, detector, wire, monkey
     assert Path(status.result).exists()
 
 
+def test_a_file_that_the_disk_refused_at_the_end_is_written_when_there_is_room(service, detector, wire, monkeypatch):
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("service.office.write_series_file", refuse)
+    for series in (3, 4):
+        detector.send_multipart(wire.header(series, SHAPE, ntrigger=1))
+        detector.send_multipart(wire.image(np.ones(SHAPE, np.uint32), series, 0))
+        detector.send_multipart(wire.end(series))
+        status = wait_for(service, "failed")
+        while status.series != series or status.state != "failed":
+            status = service.status()
+        assert "No space left" in status.degraded[0]
+    monkeypatch.undo()
+    status = wait_for(service, "complete")
+    assert status.degraded == []
+    for series in (3, 4):
+        with h5py.File(Path(status.result).with_name(f"series_{series}.nxs")) as file:
+            assert file["entry/sum/frames"][()] == 1
+
+
 def test_a_fault_of_ours_ends_in_a_named_state_and_not_in_a_wait(service, detector, wire, monkeypatch):
     def break_down(*_):
         raise ZeroDivisionError("made by the test")
