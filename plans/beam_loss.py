@@ -29,8 +29,8 @@ class SuspendWithoutBeam(SuspenderBase):
 
     def _should_suspend(self, value: Any) -> bool:
         del value  # without its severity it does not say enough
-        engine: Any = self.RE
-        return not self._ring.has_beam() and (engine.resumable or not engine.state.is_running)
+        engine: Any = self.RE  # none any more: it has been removed, and this value was on its way
+        return engine is not None and not self._ring.has_beam() and (engine.resumable or not engine.state.is_running)
 
     def _should_resume(self, value: Any) -> bool:
         del value

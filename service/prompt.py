@@ -73,6 +73,8 @@ class Prompt:
             IPython.start_ipython(argv=["--no-banner"], user_ns=self.names, config=options)
         finally:
             leave_safely(self._beamline, self._engine)
+            if self._engine.state == "idle":
+                self._engine.clear_suspenders()  # nothing waits for beam any more, and the servers may go away
 
 
 class MoveBars:

@@ -206,6 +206,7 @@ def test_ctrl_c_twice_abort_and_leaving_at_a_prompt(tmp_path):
     assert "CA.Client" not in left
     log = (tmp_path / "session.log").read_text()
     assert "must be disarmed" not in log
+    assert "callback exception" not in log
 
 
 def scan_command(folder, *options):
