@@ -1,15 +1,20 @@
 """What a session does with Bluesky's documents: a file of JSON lines, and a scan's progress for people and programs."""
 
 import json
+import logging
 import math
+import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from service.errors import UserError
-from service.whole_file import written_whole
+from service.whole_file import WholeFile, written_whole
+
+log = logging.getLogger(__name__)
 
 Document = dict[str, Any]
 PLAIN_LINE_EVERY_S = 5.0
@@ -20,7 +25,8 @@ class DocumentWriter:
     """Writes each run's documents to `<folder>/<start of its uid>.documents.jsonl`.
 
     One line a document, ``{"name": ..., "doc": {...}}``, as bluesky's own writer; written through at once, so that a
-    crash loses nothing. What JSON cannot say (NaN, infinity) becomes null.
+    crash loses nothing. What a full disk refuses is written with the next document. What JSON cannot say (NaN,
+    infinity) becomes null.
 
     Parameters
     ----------
@@ -29,18 +35,49 @@ class DocumentWriter:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._waiting: deque[tuple[Path, bytes]] = deque()
+        self._refused = False
         self.path: Path | None = None
 
     def __call__(self, name: str, doc: Document) -> None:
-        """Take one document."""
+        """Take one document; one that the disk refuses waits in memory and does not stop the run."""
         if name == "start":
-            self._folder.mkdir(parents=True, exist_ok=True)
             # A uid is of the run's own making; it names a file, so of a strange one only what can do no harm is taken.
             stem = "".join(letter for letter in doc["uid"].split("-")[0] if letter.isascii() and letter.isalnum())
             self.path = self._folder / f"{stem[:40] or 'run'}{SUFFIX}"
         if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(_line(name, doc))
+            self._waiting.append((self.path, _line(name, doc).encode()))
+            self._write()
+
+    def _write(self) -> None:
+        try:
+            while self._waiting:
+                path, line = self._waiting[0]
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _append(path, line)
+                self._waiting.popleft()
+        except OSError as error:
+            if not self._refused:
+                log.warning(
+                    "documents of the run cannot be written to %s: %s; they wait in memory and are written when there "
+                    "is room", self._waiting[0][0], error.strerror or error,
+                )  # fmt: skip
+            self._refused = True
+        else:
+            if self._refused:
+                log.warning("documents of the run are written again")
+            self._refused = False
+
+
+def _append(path: Path, line: bytes) -> None:
+    """Append a line, whole or not at all."""
+    with WholeFile(path, "ab") as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            file.write(line)
+        except OSError:
+            file.truncate(size)
+            raise
 
 
 def insert_before_stop(path: Path, added: Sequence[tuple[str, Document]], stop: Document) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from service.config import Settings
 from service.documents import DocumentWriter, ScanProgress
 from service.export import CsvExport
+from service.live_news import LiveNews
 from service.overview import Overview
 
 
@@ -44,7 +45,7 @@ class Prompt:
     def _subscribe(self, output: Path, settings: Settings) -> None:
         from service.session import quiet_table
 
-        callbacks: list[Any] = [quiet_table(), DocumentWriter(output)]
+        callbacks: list[Any] = [quiet_table(), DocumentWriter(output), LiveNews(self.names["live"])]
         if settings.catalog.csv:
             callbacks.append(CsvExport(output, settings.spool.detector_files))
         if sys.stderr.isatty():

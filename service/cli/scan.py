@@ -155,6 +155,7 @@ def run_scan(
     from service.documents import DocumentWriter, ScanProgress
     from service.export import CsvExport
     from service.kept_metadata import KeptMetadata
+    from service.live_news import LiveNews
     from service.scan_failure import told_in_a_sentence
     from service.session import build_session
 
@@ -163,7 +164,8 @@ def run_scan(
     session = build_session(names, metadata=metadata, context_managers=[stopper.watch], log=log, suspend=True)
     engine, detector, live = session["RE"], session["beamline"].detector, session["live"]
     writer, table = DocumentWriter(output), CsvExport(output, settings.spool.detector_files)
-    engine.subscribe(writer)
+    for callback in (writer, LiveNews(live)):
+        engine.subscribe(callback)
     if settings.catalog.csv:
         engine.subscribe(table)
     engine.subscribe(ScanProgress(as_json=as_json))

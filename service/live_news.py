@@ -1,0 +1,42 @@
+"""What a session says of the live service while a run is on: that it is not well, and why."""
+
+import re
+import sys
+from typing import Any
+
+Document = dict[str, Any]
+
+
+class LiveNews:
+    """A callback for the RunEngine that writes to standard error what is new in the service's `Degraded`.
+
+    Somebody who only watches the prompt would else learn in the morning that the disk was full. A reason in which only
+    numbers have changed is told once.
+
+    Parameters
+    ----------
+    live : devices.live_result.LiveResult
+    """
+
+    def __init__(self, live: Any) -> None:
+        self._signal = live.degraded
+        self._said: set[str] = set()
+        self._heard: int | None = None
+
+    def __call__(self, name: str, doc: Document) -> None:
+        """Take one document: listen from the start of a run to its end."""
+        del doc
+        if name == "start" and self._heard is None:
+            self._said = set()
+            self._heard = self._signal.subscribe(self._hear)
+        elif name == "stop" and self._heard is not None:
+            self._signal.unsubscribe(self._heard)
+            self._heard = None
+
+    def _hear(self, *, value: Any, **_: object) -> None:
+        reasons = {re.sub(r"\d+", "#", reason): reason for reason in str(value or "").split("; ") if reason.strip()}
+        new = [reason for key, reason in reasons.items() if key not in self._said]
+        if new or (self._said and not reasons):
+            sys.stderr.write(f"live service: {'; '.join(new) or 'well again'}\n")
+            sys.stderr.flush()
+        self._said = set(reasons)
