@@ -68,6 +68,9 @@ class PiezoAxis(EpicsMotor):
     retries_used_up = Component(EpicsSignalRO, ".MISS", kind="omitted")
     stop_pause_go = Component(EpicsSignalRO, ".SPMG", kind="omitted")
 
+    on_motion: Callable[[bool], object] | None = None
+    """Told when the record begins (True) or ends to move; of the class, since monitors may come before `__init__` ends."""
+
     def __init__(
         self,
         prefix: str = "",
@@ -86,7 +89,6 @@ class PiezoAxis(EpicsMotor):
         self._moved: Any = None
         self._arrival: ArrivalStatus | None = None
         self._set_out_for: ArrivalStatus | None = None
-        self.on_motion: Callable[[bool], object] | None = None  # told when the record begins (True) or ends to move
         self.limit_violation.subscribe(self._refused, run=False)
 
     def set(
