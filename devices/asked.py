@@ -1,6 +1,7 @@
 """Several PVs asked at once for their values of this moment; each answer is taken later."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import epics
@@ -42,10 +43,10 @@ class Asked:
             pv = getattr(signal, "_read_pv", None)  # ophyd has no public way to ask without waiting
             if pv is None or not pv.connected:
                 continue
-            with suppress(*NO_ANSWER):  # who takes the answer hears of it
+            with suppress(*NO_ANSWER), _context_of(pv):  # who takes the answer hears of it
                 form = epics.ca.promote_type(pv.chid, use_time=True)
                 epics.ca.get_with_metadata(pv.chid, ftype=form, wait=False)
-                self._sent[signal] = pv.chid, form
+                self._sent[signal] = pv, form
 
     def take(self, signal: Any) -> Answer:
         """Wait for the answer of a signal.
@@ -57,11 +58,30 @@ class Asked:
         """
         if signal not in self._sent:
             return Answer(signal.get(use_monitor=False), int(getattr(signal, "alarm_severity", 0) or 0))
-        chid, form = self._sent[signal]
-        told = epics.ca.get_complete_with_metadata(chid, ftype=form, timeout=ANSWER_TIMEOUT_S)
+        pv, form = self._sent[signal]
+        with _context_of(pv):
+            told = epics.ca.get_complete_with_metadata(pv.chid, ftype=form, timeout=ANSWER_TIMEOUT_S)
         if told is None:
             raise TimeoutError(f"{signal.pvname} did not answer within {ANSWER_TIMEOUT_S:g} s")
         return Answer(_as_read(signal, told["value"]), int(told["severity"]))
+
+
+@contextmanager
+def _context_of(pv: Any) -> Iterator[None]:
+    """Be in the client library's context of a PV: in a thread outside of it, what is asked is never sent."""
+    before = epics.ca.current_context()
+    if before == pv.context:
+        yield
+        return
+    if before is not None:
+        epics.ca.detach_context()
+    epics.ca.attach_context(pv.context)
+    try:
+        yield
+    finally:
+        epics.ca.detach_context()
+        if before is not None:
+            epics.ca.attach_context(before)
 
 
 def _as_read(signal: Any, value: Any) -> Any:

@@ -11,10 +11,10 @@ from ophyd import Component, Device, EpicsMotor, EpicsSignalRO, FormattedCompone
 from ophyd.status import DeviceStatus, Status
 from ophyd.utils import LimitError, StatusTimeoutError
 
-from devices.asked import Asked
+from devices.asked import Answer, Asked
 from devices.errors import StageError
 from devices.motor_status import GO, PAUSE, STOP, what_is_wrong
-from devices.severity import NO_ANSWER
+from devices.severity import INVALID, NO_ANSWER
 from devices.waiting import done_status
 
 TOLERANCE_UM = 0.2
@@ -69,7 +69,7 @@ class PiezoAxis(EpicsMotor):
     stop_pause_go = Component(EpicsSignalRO, ".SPMG", kind="omitted")
 
     on_motion: Callable[[bool], object] | None = None
-    """Told when the record begins (True) or ends to move; of the class, since monitors may come before `__init__` ends."""
+    """Told when the record begins (True) or ends to move; of the class, since monitors may come during `__init__`."""
 
     def __init__(
         self,
@@ -221,14 +221,20 @@ class PiezoAxis(EpicsMotor):
         target = self._target_um
         if target is None:
             return None
-        readback = float(self._read(self.user_readback))
+        readback, severity = self._answer(self.user_readback)
         if self.is_at(readback):
-            return None
+            return self._means_nothing(target) if severity >= INVALID else None
         if self._read(self.limit_violation) == 1:  # a refused move may pulse DMOV like one that was made
             return self._refusal(target)
         return StageError(
             f"{self.name} must be within {self.tolerance_um:g} um of its target {target:g} um, got {readback:g} um; "
             f"{self._record_says() or 'look for a stop from another screen, a stall, or a servo that is off'}"
+        )
+
+    def _means_nothing(self, target_um: float) -> StageError:
+        return StageError(
+            f"{self.name} must show that it is at its target {target_um:g} um, got a readback that its record calls "
+            "INVALID; see whether it has lost its controller"
         )
 
     def _wait_at_rest(self) -> None:
@@ -268,8 +274,11 @@ class PiezoAxis(EpicsMotor):
 
     def _read(self, signal: Any) -> Any:
         """Ask the record for a value of this moment; `StageError` names a PV that does not answer."""
+        return self._answer(signal).value
+
+    def _answer(self, signal: Any) -> Answer:
         try:
-            return signal.get(use_monitor=False)
+            return Asked(signal).take(signal)
         except NO_ANSWER as error:
             raise StageError(
                 f"{self.name} must answer, but the PV {signal.pvname} could not be read ({error}); see whether its IOC "
@@ -437,5 +446,6 @@ class PiezoStage(Device):
 
     def _is_there(self, asked: Asked) -> bool:
         with suppress(*NO_ANSWER):
-            return all(axis.is_at(asked.take(axis.user_readback).value) for axis in self.axes if axis.has_target)
+            answers = [(axis, asked.take(axis.user_readback)) for axis in self.axes if axis.has_target]
+            return all(axis.is_at(answer.value) and answer.severity < INVALID for axis, answer in answers)
         return False

@@ -1,5 +1,6 @@
 """Several PVs asked at once: the answers are those of the question, not of a later one, however late they are taken."""
 
+import threading
 import time
 
 import epics
@@ -26,6 +27,14 @@ def test_an_answer_that_has_come_already_is_that_of_the_question(stage):
 def test_an_answer_that_has_not_come_is_waited_for(stage):
     value, _ = Asked(stage.x.user_readback).take(stage.x.user_readback)
     assert value == stage.x.user_readback.get(use_monitor=False)
+
+
+def test_any_thread_may_ask(stage):
+    told = []
+    thread = threading.Thread(target=lambda: told.append(Asked(stage.x.user_readback).take(stage.x.user_readback)))
+    thread.start()
+    thread.join(10.0)
+    assert [answer.value for answer in told] == [stage.x.user_readback.get(use_monitor=False)]
 
 
 def test_of_an_enum_that_is_read_as_text_the_word_is_given(shutter):

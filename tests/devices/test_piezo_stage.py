@@ -1,5 +1,7 @@
 """The stage on the simulated motor records: every end of a move has a name."""
 
+import re
+
 import epics
 import pytest
 from ophyd.signal import ReadTimeoutError
@@ -8,6 +10,7 @@ from ophyd.utils import DisconnectedError, LimitError
 
 from devices import stage as devices_stage
 from devices.errors import StageError
+from devices.severity import INVALID
 from devices.stage import PiezoAxis
 
 
@@ -134,6 +137,17 @@ def _fail_with(error):
         raise error
 
     return get
+
+
+def test_a_readback_that_means_nothing_is_not_where_the_axis_is(axis):
+    status = axis.set(5.0)
+    axis.motor_done_move.sim_put(0)
+    axis.user_readback.sim_put(5.0)
+    axis.motor_done_move.sim_put(1)
+    status.wait(2)
+    assert axis.off_target() is None
+    axis.user_readback.alarm_severity = INVALID
+    assert re.search(r"at its target 5 um, got a readback that its record calls INVALID", str(axis.off_target()))
 
 
 @pytest.mark.parametrize("error", [ReadTimeoutError("no answer within 1 s"), DisconnectedError("not connected")])
