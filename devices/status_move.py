@@ -11,6 +11,9 @@ from ophyd.utils import InvalidState
 from devices.errors import DeviceError
 from devices.severity import INVALID, NO_ANSWER, ask, is_invalid
 
+FAULT_STAYS_S = 0.5
+"""A fault that was there before the command, and still is so long after it, wall s, is its answer."""
+
 
 class StatusMove(DeviceStatus):
     """Write a command, then wait for a status PV to show the target.
@@ -51,13 +54,19 @@ class StatusMove(DeviceStatus):
         self._error, self._advice, self._seconds = error, advice, timeout_s
         self._timer = threading.Timer(timeout_s, self._overdue)
         self._timer.daemon = True
+        self._later: threading.Timer | None = None
         write()
         self._timer.start()
         # Subscribed after the write: a status that shows the target already is the end of the move. Its IOC is asked
         # only then; any other last value will be followed by a monitor.
         readback.subscribe(self._changed, event_type=readback.SUB_VALUE, run=False)
-        if self._last_heard() in (target, *bad):
+        heard = self._last_heard()
+        if heard == target:
             self._look()
+        elif heard in bad:  # from before the command, which it may take a moment to forget
+            self._later = threading.Timer(FAULT_STAYS_S, self._look)
+            self._later.daemon = True
+            self._later.start()
 
     def quit(self) -> None:
         """End quietly: somebody else has taken over (a pause)."""
@@ -107,4 +116,6 @@ class StatusMove(DeviceStatus):
                 )
 
     def _settled(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
         self._readback.clear_sub(self._changed, event_type=self._readback.SUB_VALUE)

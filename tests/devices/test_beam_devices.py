@@ -1,6 +1,7 @@
 """Shutter, attenuator and beam stop on the simulated beamline and on a C IOC."""
 
 import math
+import time
 
 import epics
 import pytest
@@ -162,6 +163,28 @@ def test_a_stuck_shutter_of_a_c_ioc_is_at_fault(c_ioc):
     finally:
         epics.caput(f"{c_ioc.prefix}SIM:ShutterFault", 0, wait=True, timeout=5)
     shutter.set("close").wait(10)
+
+
+@pytest.fixture
+def faulty():
+    """Give a shutter without an IOC that is at fault."""
+    shutter = make_fake_device(FastShutter)(command="c", status="s", name="faulty")
+    shutter.status.sim_put("Fault")
+    return shutter
+
+
+def test_a_fault_of_before_a_command_is_not_its_answer(faulty):
+    closing = faulty.set("close")
+    for word in ("Closing", "Closed"):
+        faulty.status.sim_put(word)
+    closing.wait(5)
+
+
+def test_a_fault_that_stays_is_the_answer_to_a_command(faulty):
+    begun = time.monotonic()
+    with pytest.raises(ShutterError, match="faulty must become Closed got Fault"):
+        faulty.set("close").wait(5)
+    assert time.monotonic() - begun < faulty.timeout_s - 1.0
 
 
 @pytest.fixture
