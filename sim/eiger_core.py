@@ -31,6 +31,8 @@ from sim.wire import (
 
 IN_FLIGHT = 3
 """Frames being drawn and packed; the next exposure waits rather than lose one."""
+ON_ITS_WAY_S = 0.005
+"""From the end of an exposure until its frame is drawn, simulated s: a detector's control unit takes longer."""
 SOFTWARE_VERSION = "1.6.0"
 
 State = Literal["idle", "configure", "ready", "acquire"]
@@ -267,11 +269,14 @@ class EigerCore:
         self._frame += 1
         since = round((start - self._zero) * 1e9)
         length = round(request.count_time * 1e9)
-        future = asyncio.get_running_loop().run_in_executor(
-            self._worker, self._make, request, exposure, (since, since + length, length), start
-        )
-        self._pending.add(future)
-        future.add_done_callback(self._made)
+        task = asyncio.create_task(self._develop(request, exposure, (since, since + length, length), start))
+        self._pending.add(task)
+        task.add_done_callback(self._made)
+
+    async def _develop(self, request: Arm, exposure: Exposure, times_ns: tuple[int, int, int], start: float) -> int:
+        """Have a frame drawn and sent when the detector has read it out."""
+        await self._clock.sleep(ON_ITS_WAY_S)
+        return await self._in_worker(self._make, request, exposure, times_ns, start)
 
     def _made(self, future: asyncio.Future[int]) -> None:
         self._pending.discard(future)
