@@ -28,8 +28,9 @@ class Answer(NamedTuple):
 class Asked:
     """Questions that are on their way, all at once: one after the other, each would cost a way to its IOC and back.
 
-    An answer is kept until it is taken, however early it has come (`get(use_monitor=False)` would ask again), unless
-    somebody asks the same PV once more before: then that is the answer.
+    An answer is kept until it is taken, however early it has come (`get(use_monitor=False)` would ask again). While a
+    question to a PV is on its way, the library sends no second one: both take the same answer; and of a later question
+    the answer replaces that of an earlier one.
 
     Parameters
     ----------
@@ -45,8 +46,13 @@ class Asked:
                 continue
             with suppress(*NO_ANSWER), _context_of(pv):  # who takes the answer hears of it
                 form = epics.ca.promote_type(pv.chid, use_time=True)
-                epics.ca.get_with_metadata(pv.chid, ftype=form, wait=False)
+                with _not_pending_for_ever(pv, form):
+                    epics.ca.get_with_metadata(pv.chid, ftype=form, wait=False)
                 self._sent[signal] = pv, form
+        contexts = {pv.context: pv for pv, _ in self._sent.values()}
+        for pv in contexts.values():
+            with suppress(*NO_ANSWER), _context_of(pv):
+                epics.ca.flush_io()  # else they wait here until somebody sends something else
 
     def take(self, signal: Any) -> Answer:
         """Wait for the answer of a signal.
@@ -64,6 +70,18 @@ class Asked:
         if told is None:
             raise TimeoutError(f"{signal.pvname} did not answer within {ANSWER_TIMEOUT_S:g} s")
         return Answer(_as_read(signal, told["value"]), int(told["severity"]))
+
+
+@contextmanager
+def _not_pending_for_ever(pv: Any, form: int) -> Iterator[None]:
+    """Have a question that could not be sent forgotten: the client library would have all later ones wait for it."""
+    try:
+        yield
+    except NO_ANSWER:
+        entry = epics.ca.get_cache(pv.pvname)
+        with entry.lock:
+            entry.get_results[form] = [None]
+        raise
 
 
 @contextmanager

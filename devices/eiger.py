@@ -15,7 +15,7 @@ from devices.eiger_cam import EigerCam
 from devices.errors import DetectorError
 from devices.exposure import Exposure, ExposureOver, MadeReady, SeriesPlan, Void, VoidedExposure
 from devices.exposures import Exposures, Parties
-from devices.live_result import LiveResult
+from devices.live_result import BOOKING_TIMEOUT_S, LiveResult
 from devices.presence import ReturnGuard, silent
 from devices.scan_notes import PAUSE_TIMEOUT_S, ScanNotes
 from devices.series import Series
@@ -95,7 +95,7 @@ class Eiger(Device):
         self.shutter, self.ring, self.live = shutter, ring, live
         self.data_source: DataSource = data_source
         self.header_detail: HeaderDetail = header_detail
-        self.frame_margin_s = FRAME_MARGIN_S
+        self.frame_margin_s = FRAME_MARGIN_S  # of the next series
         self.plan: SeriesPlan | None = None
         self.voids: list[Void] = []
         self._overheads: deque[float] = deque(maxlen=8)
@@ -126,7 +126,10 @@ class Eiger(Device):
             raise RedundantStaging(f"{self.name} must be unstaged before it is staged, got a second stage")
         if self._guard is not None:
             self._guard.dismiss()
-        self._notes = ScanNotes(self.live, told=self.live.is_there(LIVE_TIMEOUT_S))
+        told = self.live.is_there(LIVE_TIMEOUT_S)
+        self._notes = ScanNotes(self.live, told=told, owed=self._notes.owed)
+        if told:  # before arming: the service still has the series that it is owed for
+            self._quietly(lambda: self._notes.tell_owed(PAUSE_TIMEOUT_S))
         arrivals: Arrivals = AtService(self.live) if self._notes.told else InFiles(self.cam)
         try:
             plan = self.plan or SeriesPlan(exposure_s=float(self.cam.acquire_time.get()))
@@ -273,6 +276,7 @@ class Eiger(Device):
             problems.append(self._say_pausing(False))
             exposures.series.end()
             self._last, self._exposures = exposures.newest, None
+        self._tell_owed_on_return()
         if any(unsafe):
             self._make_safe_on_return()
         elif self._images_per_file is not None:
@@ -292,6 +296,12 @@ class Eiger(Device):
             logger.warning("%s: disarmed and its shutter closed, now that their IOCs are back", self.name)
 
         self._guard = ReturnGuard(signals, act)
+
+    def _tell_owed_on_return(self) -> None:
+        """Have somebody tell a service that is away, when it is back, which frames must not be summed."""
+        notes = self._notes
+        if notes.owed and silent((self.live.point,)):
+            ReturnGuard((self.live.point,), lambda: notes.tell_owed(BOOKING_TIMEOUT_S))
 
     def _quietly(self, step: Callable[[], object]) -> str:
         """Do a step of a clean-up that must go on; returns what went wrong, empty when nothing did."""

@@ -75,6 +75,8 @@ class Exposure:
     shut : ophyd.status.Status
         Done when the shutter has closed after it, or has never been opened; fails as the closing fails, or with what
         kept the shutter from being opened.
+    untold : Exception or None
+        What went wrong after the shutter was told to open and before anybody triggered it; the next one tells it.
     cancelled : threading.Event
         Nobody waits for it any more.
     """
@@ -94,6 +96,7 @@ class Exposure:
     over: Status = field(default_factory=Status)
     shut: Status = field(default_factory=Status)
     closing: Status | None = None
+    untold: Exception | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def waits_for(self, note: Mapping[str, Any]) -> bool:
@@ -119,6 +122,8 @@ class Exposure:
         finish(self.judged, problem if triggered else None)
         if self.closing is None:
             finish(self.shut, None if triggered else problem)
+        elif not triggered:
+            self.untold = problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

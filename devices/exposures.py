@@ -181,6 +181,9 @@ class Exposures:
         """Wait until the shutter has closed after the exposure before, and raise what nobody has been told of that."""
         with suppress(WaitTimeoutError):
             before.shut.wait(self._shutter.timeout_s + 1.0)
+        if before.untold is not None:
+            untold, before.untold = before.untold, None
+            raise untold
 
     def _expose(self, exposure: Exposure, before: Exposure | None) -> None:
         cancelled = exposure.cancelled.is_set
@@ -283,5 +286,5 @@ class Exposures:
         with self._lock:
             self.series.voids.append(void)
             self._on_void(void)
-        self._notes.book(self.series, exposure, frame, timeout_s, patient=patient)
+        self._notes.book(self.series, exposure, frame, timeout_s, void=True, patient=patient)
         self._notes.expect(self.series.expected, timeout_s, patient=patient)

@@ -173,6 +173,7 @@ class LiveResult(Device):
         void: bool = False,
         timeout_s: float = BOOKING_TIMEOUT_S,
         patient: bool = False,
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
         """Tell the service which scan point a frame belongs to; returns when it is booked.
 
@@ -190,6 +191,8 @@ class LiveResult(Device):
             Wall seconds.
         patient : bool
             Wait for a service that is away, and tell it again what it may have missed; a note may be told twice.
+        cancelled : callable
+            Nothing is told any more when it returns true.
 
         Raises
         ------
@@ -210,13 +213,15 @@ class LiveResult(Device):
                     "see the service's page for errors"
                 )
             try:
+                if cancelled():  # here, so that no note of the one that comes next is overtaken
+                    return ""
                 self._tell(self.point, json.dumps(note), what, timeout_s)
                 # Channel Access clients in Python report a refused write as completed.
                 return self._refusal(what)
             finally:
                 self._one_books.release()
 
-        if reason := _patiently(self.point, tell) if patient else tell():
+        if reason := _patiently(self.point, tell, cancelled) if patient else tell():
             raise NoteRefusedError(f"live service must take {what}, got: {reason}")
 
     def expect(self, frames: int, timeout_s: float = BOOKING_TIMEOUT_S, *, patient: bool = False) -> None:
@@ -277,11 +282,11 @@ class LiveResult(Device):
             )
 
 
-def _patiently(signal: Any, tell: Callable[[], Told]) -> Told:
+def _patiently(signal: Any, tell: Callable[[], Told], cancelled: Callable[[], bool] = lambda: False) -> Told:
     """Tell the service something when it is there, and once more when it went away meanwhile."""
-    await_presence((signal,))
+    await_presence((signal,), cancelled=cancelled)
     try:
         return tell()
     except LiveServiceError:
-        await_presence((signal,))
+        await_presence((signal,), cancelled=cancelled)
         return tell()

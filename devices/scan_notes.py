@@ -1,5 +1,6 @@
 """What the detector tells the live service about its exposures; without a service nobody is told anything."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -12,6 +13,9 @@ PAUSE_TIMEOUT_S = 3.0
 """For what is told while a scan is being paused or ended, wall s."""
 
 
+Note = dict[str, Any]
+
+
 class ScanNotes:
     """The scan's side of the conversation with the service.
 
@@ -20,11 +24,13 @@ class ScanNotes:
     live : LiveResult
     told : bool
         False: there is no service.
+    owed : iterable of dict
+        What the service could not be told of the series before.
     """
 
-    def __init__(self, live: LiveResult, *, told: bool = True) -> None:
+    def __init__(self, live: LiveResult, *, told: bool = True, owed: Iterable[Note] = ()) -> None:
         self._live, self.told = live, told
-        self._owed: list[dict[str, Any]] = []
+        self.owed: list[Note] = list(owed)
 
     def book(
         self,
@@ -33,41 +39,50 @@ class ScanNotes:
         frame: int,
         timeout_s: float = BOOKING_TIMEOUT_S,
         *,
+        void: bool = False,
         patient: bool = False,
     ) -> None:
         """Tell the point of a frame; one that nobody gave a point is only worth telling when it is void.
 
         That a frame is void is owed to the service until it has taken it: what fails now is told before the next point.
         """
-        if not self.told or (exposure.point < 0 and not exposure.void):
+        if not self.told or (exposure.point < 0 and not void):
             return
-        note: dict[str, Any] = {
+        note: Note = {
             "series": series.number,
             "frame": frame,
             "point": exposure.point,
             "x_um": exposure.x_um,
             "y_um": exposure.y_um,
-            "void": bool(exposure.void),
+            "void": void,
         }
-        if exposure.void:
-            self._owed.append(note)
+        if void:
+            self.owed.append(note)
         self.tell_owed(timeout_s, patient=patient)
-        if not exposure.void:
-            self._live.book(**note, timeout_s=timeout_s, patient=patient)
+        if not void:  # one that is given up meanwhile is told no more: its frame's number is the next one's
+            self._live.book(**note, timeout_s=timeout_s, patient=patient, cancelled=exposure.cancelled.is_set)
 
     def tell_owed(self, timeout_s: float, *, patient: bool = False) -> None:
-        """Tell which frames are void and that the service has not taken yet; twice does no harm."""
-        for note in tuple(self._owed):
+        """Tell which frames are void and that the service has not taken yet; twice does no harm.
+
+        Raises
+        ------
+        NoteRefusedError
+            When it refuses one; the others have been told then.
+        """
+        refused: NoteRefusedError | None = None
+        for note in tuple(self.owed):
             try:
                 self._live.book(**note, timeout_s=timeout_s, patient=patient)
-            except NoteRefusedError:
-                self._settle(note)
-                raise
+            except NoteRefusedError as error:
+                refused = error
             self._settle(note)
+        if refused is not None:
+            raise refused
 
-    def _settle(self, note: dict[str, Any]) -> None:
+    def _settle(self, note: Note) -> None:
         with suppress(ValueError):  # another thread has told it as well
-            self._owed.remove(note)
+            self.owed.remove(note)
 
     def void_orphans(self, series: Series) -> None:
         """Take frames out of the sum that somebody else's triggers made: nobody knows where the stage was."""

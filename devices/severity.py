@@ -3,10 +3,10 @@
 import threading
 from typing import Any
 
-from epics.ca import ChannelAccessException, ChannelAccessGetFailure
+from epics.ca import CASeverityException, ChannelAccessException, ChannelAccessGetFailure
 from ophyd.utils import DisconnectedError
 
-NO_ANSWER = (TimeoutError, DisconnectedError, ChannelAccessException, ChannelAccessGetFailure)
+NO_ANSWER = (TimeoutError, DisconnectedError, ChannelAccessException, ChannelAccessGetFailure, CASeverityException)
 """What asking for a value raises when its IOC is away, or goes away just then."""
 INVALID = 3
 """EPICS severity of a value that means nothing."""

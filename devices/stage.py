@@ -146,9 +146,11 @@ class PiezoAxis(EpicsMotor):
 
     def _move_changed(self, *args: Any, value: Any = None, **kwargs: Any) -> None:
         """Take what the record says of its motion."""
-        if self.on_motion is not None and self._moving != (value != 1):
-            self.on_motion(value != 1)
-        super()._move_changed(*args, value=value, **kwargs)
+        try:
+            if self.on_motion is not None and self._moving != (value != 1):
+                self.on_motion(value != 1)
+        finally:
+            super()._move_changed(*args, value=value, **kwargs)
 
     def stop(self, *, success: bool = False) -> None:
         """Stop now. With `success` (a RunEngine that pauses) the pending move ends quietly, wherever the axis is."""
@@ -208,7 +210,8 @@ class PiezoAxis(EpicsMotor):
 
     def is_at(self, readback_um: float) -> bool:
         """Whether a readback is where the axis was last sent; one that was sent nowhere may be anywhere."""
-        return self._target_um is None or abs(readback_um - self._target_um) <= self.tolerance_um
+        target = self._target_um  # of one moment: a stop may forget it
+        return target is None or abs(readback_um - target) <= self.tolerance_um
 
     def off_target(self) -> StageError | None:
         """Return what is wrong with where the axis is, None when it is where it was sent.

@@ -301,7 +301,7 @@ def _expose(bench: Bench, point: ScanPoint, exposure_s: float, *, on_the_way: bo
     if not on_the_way:
         yield from waiting
     # As themselves: bluesky's wrappers around its stubs take half a millisecond for each. The stage answers at once.
-    yield Msg("trigger", stage, group="in position")
+    yield Msg("trigger", stage)
     yield Msg("trigger", detector, group="exposure")
 
 

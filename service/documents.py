@@ -49,6 +49,16 @@ class DocumentWriter:
             self._waiting.append((self.path, _line(name, doc).encode()))
             self._write()
 
+    def close(self) -> None:
+        """Write what waits, for the last time; what the disk refuses still is named and lost with the session."""
+        self._write()
+        if self._waiting:
+            log.error(
+                "%d documents of the run could not be written to %s and are lost",
+                len(self._waiting),
+                self._waiting[0][0],
+            )
+
     def _write(self) -> None:
         try:
             while self._waiting:

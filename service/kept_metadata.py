@@ -3,6 +3,7 @@
 import copy
 import fcntl
 import json
+import logging
 import os
 import threading
 from collections.abc import Iterator, MutableMapping
@@ -12,6 +13,8 @@ from typing import Any
 from service.documents import plain
 from service.errors import UserError
 from service.whole_file import written_whole
+
+log = logging.getLogger(__name__)
 
 
 class KeptMetadata(MutableMapping[str, Any]):
@@ -99,8 +102,15 @@ class KeptMetadata(MutableMapping[str, Any]):
         return held
 
     def _write(self) -> None:
-        with written_whole(self._path) as file:
-            file.write(json.dumps(plain(self._held), indent=1, allow_nan=False).encode())
+        try:
+            with written_whole(self._path) as file:
+                file.write(json.dumps(plain(self._held), indent=1, allow_nan=False).encode())
+        except OSError as error:  # a run goes on without; the file of before, if any, is as it was
+            log.warning(
+                "metadata %s cannot be written: %s; this session goes on with them in memory, make room or rights and "
+                "they are written with the next change", self._path, error.strerror or error,
+            )  # fmt: skip
+            return
         facts = os.stat(self._path)
         self._seen = (facts.st_mtime_ns, facts.st_ino)
 

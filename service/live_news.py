@@ -22,14 +22,16 @@ class LiveNews:
         self._signal = live.degraded
         self._said: set[str] = set()
         self._heard: int | None = None
+        self._runs = 0
 
     def __call__(self, name: str, doc: Document) -> None:
         """Take one document: listen from the start of a run to its end."""
         del doc
+        self._runs += (name == "start") - (name == "stop")
         if name == "start" and self._heard is None:
             self._said = set()
             self._heard = self._signal.subscribe(self._hear)
-        elif name == "stop" and self._heard is not None:
+        elif name == "stop" and self._heard is not None and self._runs <= 0:
             self._signal.unsubscribe(self._heard)
             self._heard = None
 

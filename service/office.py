@@ -160,7 +160,8 @@ class Office:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(max(0.1, deadline - time.monotonic()))
-        self._save_late()
+        if not self._threads[-1].is_alive():
+            self._save_late()
 
     # -- images ----------------------------------------------------------------------------------------------------
 
@@ -201,14 +202,15 @@ class Office:
         """Write the final file of a series and say so, whatever happens."""
         try:
             saved = self.save(final)
-            if not saved:
-                self._unsaved.append(final)
+            refused = not saved
         except Exception as error:  # noqa: BLE001 - the series must end in a named state
             self._tell(error)
-            saved = False
+            saved = refused = False
         with self._wake:
             self._finals.popleft()
         self._concluded(final.series, saved)
+        if refused:
+            self._unsaved.append(final)
         self._changed()
 
     def _image(self, folder: Folder, *, final: bool) -> None:
@@ -255,23 +257,27 @@ class Office:
     def _save_turn(self) -> None:
         if self._stop.wait(1.0 if self._fresh else self._pause_s()):
             return
-        self._save_late()
         folder = self.current
         if folder is None or folder.series.ended or folder.series.accepted is None:
             self._fresh = True
         elif len(folder.series.ledger) > folder.rows_written:
             self.save(folder)
             self._fresh = False
+        self._save_late()
 
     def _save_late(self) -> None:
         """Write the files of ended series that the disk has refused so far, oldest first."""
         if time.monotonic() < self._late_at and not self._stop.is_set():
             return
-        while self._unsaved and self.save(folder := self._unsaved[0]):
-            self._unsaved.popleft()
-            self._concluded(folder.series, True)
-            self._changed()
         self._late_at = time.monotonic() + _LATE_EVERY_S
+        while self._unsaved:
+            folder = self._unsaved[0]
+            if folder.series.ended:  # else a late frame has opened it again, and it will be finished anew
+                if not self.save(folder):
+                    return
+                self._concluded(folder.series, True)
+                self._changed()
+            self._unsaved.popleft()
 
     def _pause_s(self) -> float:
         folder = self.current

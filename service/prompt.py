@@ -45,7 +45,8 @@ class Prompt:
     def _subscribe(self, output: Path, settings: Settings) -> None:
         from service.session import quiet_table
 
-        callbacks: list[Any] = [quiet_table(), DocumentWriter(output), LiveNews(self.names["live"])]
+        self._documents = DocumentWriter(output)
+        callbacks: list[Any] = [quiet_table(), self._documents, LiveNews(self.names["live"])]
         if settings.catalog.csv:
             callbacks.append(CsvExport(output, settings.spool.detector_files))
         if sys.stderr.isatty():
@@ -74,6 +75,7 @@ class Prompt:
             IPython.start_ipython(argv=["--no-banner"], user_ns=self.names, config=options)
         finally:
             leave_safely(self._beamline, self._engine)
+            self._documents.close()
             if self._engine.state == "idle":
                 self._engine.clear_suspenders()  # nothing waits for beam any more, and the servers may go away
 

@@ -25,9 +25,11 @@ def show(shell: Any, kind: type[BaseException], error: BaseException, trace: Tra
     What our own code raises on purpose says what, where, which value and what to do; the sixty lines of a RunEngine
     above it would only push it off the screen. A pause is no error at all.
     """
-    from bluesky.utils import RunEngineInterrupted
+    from bluesky.utils import FailedStatus, RunEngineInterrupted
 
-    on_purpose = isinstance(error, (DeviceError, UserError, ValueError)) and is_ours(trace)
+    if isinstance(error, FailedStatus) and isinstance(error.__cause__, DeviceError):
+        kind, error = type(error.__cause__), error.__cause__
+    on_purpose = isinstance(error, (DeviceError, UserError)) or (isinstance(error, ValueError) and is_ours(trace))
     if not (on_purpose or isinstance(error, RunEngineInterrupted)):
         shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
         return

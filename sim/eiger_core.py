@@ -300,7 +300,7 @@ class EigerCore:
     # In the worker thread:
 
     def _make(self, request: Arm, exposure: Exposure, times_ns: tuple[int, int, int], start_s: float) -> int:
-        if self._dropping:
+        if self._dropping or exposure.series != self.series:  # aborted, and perhaps armed again
             return 0
         frame = self.source.draw(exposure)
         image = encode(frame, request.compression)

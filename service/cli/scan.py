@@ -191,6 +191,7 @@ def run_scan(
         outcome = (
             _outcome(live, series) | _from_page(page) | {"uid": uid, "stopped": stopped, "documents": str(writer.path)}
         )
+    writer.close()
     if process is not None:
         outcome["catalog"] = _catalogued(process)
     if table.path is not None:

@@ -1,4 +1,4 @@
-"""Several PVs asked at once: the answers are those of the question, not of a later one, however late they are taken."""
+"""Several PVs asked at once: an answer is that of the question, however late it is taken."""
 
 import threading
 import time
@@ -69,3 +69,16 @@ def test_an_answer_that_does_not_come_names_the_pv(stage, monkeypatch):
     asked = Asked(stage.x.user_readback)
     with pytest.raises(TimeoutError, match=r"25A:PIEZO:X\.RBV did not answer within 0\.1 s"):
         asked.take(stage.x.user_readback)
+
+
+def test_a_question_that_could_not_be_sent_holds_up_no_later_one(stage, monkeypatch):
+    signal = stage.x.user_readback
+
+    def go_away(*_):
+        raise epics.ca.CASeverityException("ca_array_get_callback", "Virtual circuit disconnect")
+
+    with monkeypatch.context() as away:
+        away.setattr(epics.ca.libca, "ca_array_get_callback", go_away)
+        asked = Asked(signal)
+    assert asked.take(signal).value == signal.get(use_monitor=False)
+    assert Asked(signal).take(signal).value == signal.get(use_monitor=False)

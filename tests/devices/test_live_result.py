@@ -84,6 +84,11 @@ def test_a_point_that_waits_for_another_one_is_named(live):
     live.book(**POINT)
 
 
+def test_a_point_that_is_given_up_is_not_booked(live):
+    live.book(**POINT, cancelled=lambda: True)
+    assert live.told == []
+
+
 @pytest.fixture
 def threshold(live):
     """Give a threshold that the service takes, or does not; the test says what stands after the put."""

@@ -57,6 +57,24 @@ def test_documents_that_the_disk_refuses_are_written_when_there_is_room(tmp_path
     assert again == "documents of the run are written again"
 
 
+def test_documents_that_wait_are_written_at_the_end_or_named(tmp_path, monkeypatch, caplog):
+    writer = DocumentWriter(tmp_path)
+    with monkeypatch.context() as full:
+        full.setattr(WholeFile, "write", _refuse)
+        for name, doc in RUN:
+            writer(name, doc)
+        writer.close()
+        assert caplog.records[-1].getMessage() == (
+            f"{len(RUN)} documents of the run could not be written to {writer.path} and are lost"
+        )
+    writer.close()
+    assert len(writer.path.read_text().splitlines()) == len(RUN)
+
+
+def _refuse(_file, _data):
+    raise OSError(28, "No space left on device")
+
+
 def test_what_the_service_lacks_is_told_while_a_run_is_on(capsys):
     live = SimpleNamespace(degraded=Signal(name="degraded", value="no disk"))
     news = LiveNews(live)

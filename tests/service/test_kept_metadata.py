@@ -10,6 +10,7 @@ from bluesky.plans import count
 from service.errors import UserError
 from service.kept_metadata import KeptMetadata
 from service.session import next_scan_id
+from service.whole_file import WholeFile
 
 
 def numbers(path, many):
@@ -32,6 +33,22 @@ def test_sessions_of_one_folder_see_each_other_and_lose_nothing(tmp_path):
     other["operator"] = "b"
     one["sample"] = "c"
     assert dict(one) == dict(other) == {"sample": "c", "operator": "b"}
+
+
+def test_a_full_disk_does_not_stop_the_count(tmp_path, monkeypatch, caplog):
+    def refuse(_file, _data):
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "metadata.json"
+    metadata = KeptMetadata(path)
+    metadata["sample"] = "a"
+    with monkeypatch.context() as full:
+        full.setattr(WholeFile, "write", refuse)
+        assert [metadata.next_scan_id(), metadata.next_scan_id()] == [1, 2]
+        assert "metadata.json cannot be written: No space left on device" in caplog.text
+        assert dict(KeptMetadata(path)) == {"sample": "a"}
+    assert metadata.next_scan_id() == 3
+    assert dict(KeptMetadata(path)) == {"sample": "a", "scan_id": 3}
 
 
 def test_every_scan_number_is_given_once(tmp_path):
