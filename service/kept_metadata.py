@@ -107,7 +107,7 @@ class KeptMetadata(MutableMapping[str, Any]):
                 file.write(json.dumps(plain(self._held), indent=1, allow_nan=False).encode())
         except OSError as error:  # a run goes on without; the file of before, if any, is as it was
             sentence = (
-                f"metadata {self._path} cannot be written: {error.strerror or error}; this session goes on with them in "
+                f"metadata {self._path} cannot be written: {error.strerror or error}; they stay in "
                 "memory, make room or rights and they are written with the next change"
             )
             log.warning("%s", sentence)
