@@ -86,9 +86,14 @@ class Bench:
         Raises
         ------
         ValueError
-            When there is none, or more than one.
+            When there is none, or more than one, or the stage is no stage.
         """
         object.__setattr__(self, "detector", the_eiger(self.detectors))
+        if not hasattr(self.stage, "departure"):
+            name = getattr(self.stage, "name", self.stage)
+            raise ValueError(
+                f"stage must be the sample stage with its axes, got {name}; for example stage, not stage.x"
+            )
 
     @property
     def machine(self) -> StorageRing:
@@ -225,6 +230,11 @@ def the_eiger(detectors: Sequence[Any]) -> Eiger:
     ValueError
         When there is none, or more than one.
     """
+    if not isinstance(detectors, Sequence):
+        name = getattr(detectors, "name", detectors)
+        raise ValueError(  # noqa: TRY004 - one kind of error for every argument that is wrong
+            f"detectors must be a list with one Eiger, got {name}; for example [{name}, live]"
+        )
     found = [device for device in detectors if isinstance(device, Eiger)]
     if len(found) != 1:
         names = ", ".join(str(getattr(device, "name", device)) for device in detectors) or "nothing"

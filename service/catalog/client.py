@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from service.config import Settings
-from service.errors import ConfigurationError, NotReachedError
+from service.errors import ConfigurationError, NotReachedError, UserError
 from service.processes import Running, start
 
 FOLDER = "catalog"
@@ -217,3 +217,23 @@ def wait_for_address(output: Path, timeout_s: float) -> Address:
             if time.monotonic() > deadline:
                 raise
         time.sleep(0.1)
+
+
+class NoCatalog:
+    """What `cat` is in a session that has no catalogue: a sentence."""
+
+    def __repr__(self) -> str:
+        return (
+            "this session has no catalogue of runs (--no-catalog, or catalog.enabled = false); start one that has, or "
+            "fill one afterwards: xedm catalog"
+        )
+
+    def __getitem__(self, key: object) -> object:
+        """Refuse.
+
+        Raises
+        ------
+        UserError
+            Always.
+        """
+        raise UserError(repr(self))

@@ -104,13 +104,13 @@ def _talk(
     session: dict[str, Any], output: Path, settings: "Settings", process: "CatalogProcess | None", banner: str
 ) -> None:
     """Give the session its prompt until the person leaves."""
-    from service.catalog.client import catalog_of_session
+    from service.catalog.client import NoCatalog, catalog_of_session
     from service.live_plot import LivePlotter
     from service.prompt import Prompt
 
     session["live"].plotter = LivePlotter(output)
-    if settings.catalog.enabled:
-        session["cat"] = catalog_of_session(process, settings, output)
+    # Without a name of its own, `cat` would be the shell's, which waits for what is typed next.
+    session["cat"] = catalog_of_session(process, settings, output) if settings.catalog.enabled else NoCatalog()
     Prompt(session, output, settings).talk(banner)
 
 

@@ -54,6 +54,24 @@ def test_exactly_one_detector_exposes(beamline):
         next(ensemble_scan([beamline.live], beamline.stage, 0.0, 10.0, 0.0, 10.0, 10.0, 60.0))
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            lambda b: (b.detector, b.stage),
+            r"detectors must be a list with one Eiger, got eig1m; for example \[eig1m, live",
+        ),
+        (
+            lambda b: ([b.detector, b.live], b.stage.x),
+            r"stage must be the sample stage with its axes, got stage_x; for",
+        ),
+    ],
+)
+def test_what_is_given_in_the_wrong_place_is_named(beamline, given, message):
+    with pytest.raises(ValueError, match=message):
+        next(ensemble_scan(*given(beamline), 0.0, 10.0, 0.0, 10.0, 10.0, 60.0))
+
+
 def every_plan(beamline):
     """Each plan with an area of nine points or fewer; what it says is left out."""
     devices, quiet = ([beamline.detector, beamline.live], beamline.stage), {"tell": lambda _: None}

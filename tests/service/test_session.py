@@ -164,6 +164,8 @@ def test_ctrl_c_twice_abort_and_leaving_at_a_prompt(tmp_path):
         assert "LimitError: stage_x must be sent between its soft limits -2000 and 2000 um, got 100000 um" in mistake
         assert "Traceback" not in mistake
         assert "Traceback" in prompt.say("%tb")
+        assert "this session has no catalogue of runs" in prompt.say("cat")
+        assert "UserError: this session has no catalogue of runs" in prompt.say("cat[-1]")
         assert "Traceback" in prompt.say("[].pop()")  # what a person typed is theirs to look into
         prompt.scan_until_exposing()
         paused = prompt.press_ctrl_c_twice()
