@@ -88,6 +88,7 @@ def manager(tmp_path, beamline):
             yield lambda method, **params: client.send_message(method=method, params=params, timeout=10_000)
         finally:
             client.close()
+            client._ctx.term()  # which the library leaves open
             process.stdin.close()
             assert process.wait(60) == 0
 
