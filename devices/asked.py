@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import epics
 
-from devices.severity import NO_ANSWER
+from devices.severity import INVALID, NO_ANSWER
 
 ANSWER_TIMEOUT_S = 2.0
 
@@ -23,6 +23,11 @@ class Answer(NamedTuple):
 
     value: Any
     severity: int
+
+    @property
+    def is_invalid(self) -> bool:
+        """Whether the record says that its value means nothing."""
+        return self.severity >= INVALID
 
 
 class Asked:
@@ -70,6 +75,17 @@ class Asked:
         if told is None:
             raise TimeoutError(f"{signal.pvname} did not answer within {ANSWER_TIMEOUT_S:g} s")
         return Answer(_as_read(signal, told["value"]), int(told["severity"]))
+
+
+def ask(signal: Any) -> Answer:
+    """Ask the IOC for the value of this moment.
+
+    Raises
+    ------
+    TimeoutError, ophyd.utils.DisconnectedError, epics.ca.ChannelAccessException
+        When it does not answer (`devices.severity.NO_ANSWER`).
+    """
+    return Asked(signal).take(signal)
 
 
 @contextmanager

@@ -8,9 +8,10 @@ from typing import Any, Protocol
 from ophyd import Device, EpicsSignalRO, FormattedComponent
 from ophyd.status import DeviceStatus
 
+from devices.asked import Asked
 from devices.errors import AttenuatorError, InterlockError
 from devices.guarded import GuardedSignal
-from devices.severity import NO_ANSWER, ask, is_invalid
+from devices.severity import NO_ANSWER
 from devices.waiting import Watch, put_completed
 
 ATTENUATOR_TIMEOUT_S = 30.0
@@ -74,11 +75,12 @@ class Attenuator(Device):
             NaN and True where it does not answer, or its record is INVALID.
         """
         try:
-            achieved = float(ask(self.achieved))
-            moving = bool(ask(self.moving) != 0)
+            asked = Asked(self.achieved, self.moving)
+            achieved, moving = asked.take(self.achieved), asked.take(self.moving)
+            transmission = math.nan if achieved.is_invalid else float(achieved.value)
         except (*NO_ANSWER, TypeError, ValueError):
             return math.nan, True
-        return math.nan if is_invalid(self.achieved) else achieved, moving or is_invalid(self.moving)
+        return transmission, moving.is_invalid or moving.value != 0
 
     def check_value(self, value: float) -> None:
         """Refuse a transmission that does not exist.

@@ -148,8 +148,9 @@ class Exposures:
 
     def _begin(self, note: Mapping[str, Any], *, begun: bool) -> Exposure:
         self._call_off_next()
-        before, place = self.newest, (float(note["x_um"]), float(note["y_um"]))
-        exposure = Exposure(point=int(note["point"]), x_um=place[0], y_um=place[1], judged=self._new_status())
+        before = self.newest
+        point, x_um, y_um = int(note["point"]), float(note["x_um"]), float(note["y_um"])
+        exposure = Exposure(point=point, x_um=x_um, y_um=y_um, judged=self._new_status())
         if begun:
             exposure.begun.set()
         self.newest = exposure

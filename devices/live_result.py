@@ -221,7 +221,7 @@ class LiveResult(Device):
             finally:
                 self._one_books.release()
 
-        if reason := _patiently(self.point, tell, cancelled) if patient else tell():
+        if reason := _told(self.point, tell, patient, cancelled):
             raise NoteRefusedError(f"live service must take {what}, got: {reason}")
 
     def expect(self, frames: int, timeout_s: float = BOOKING_TIMEOUT_S, *, patient: bool = False) -> None:
@@ -237,7 +237,7 @@ class LiveResult(Device):
         def tell() -> None:
             self._tell(self.expected, int(frames), what, timeout_s)
 
-        _patiently(self.expected, tell) if patient else tell()
+        _told(self.expected, tell, patient)
 
     def pausing(self, paused: bool, timeout_s: float = BOOKING_TIMEOUT_S) -> None:
         """Tell the service that the scan rests, or goes on.
@@ -282,8 +282,10 @@ class LiveResult(Device):
             )
 
 
-def _patiently(signal: Any, tell: Callable[[], Told], cancelled: Callable[[], bool] = lambda: False) -> Told:
-    """Tell the service something when it is there, and once more when it went away meanwhile."""
+def _told(signal: Any, tell: Callable[[], Told], patient: bool, cancelled: Callable[[], bool] = lambda: False) -> Told:
+    """Tell the service something; patiently is when it is there, and once more when it went away meanwhile."""
+    if not patient:
+        return tell()
     await_presence((signal,), cancelled=cancelled)
     try:
         return tell()

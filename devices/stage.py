@@ -11,10 +11,10 @@ from ophyd import Component, Device, EpicsMotor, EpicsSignalRO, FormattedCompone
 from ophyd.status import DeviceStatus, Status
 from ophyd.utils import LimitError, StatusTimeoutError
 
-from devices.asked import Answer, Asked
+from devices.asked import Answer, Asked, ask
 from devices.errors import StageError
 from devices.motor_status import GO, PAUSE, STOP, what_is_wrong
-from devices.severity import INVALID, NO_ANSWER
+from devices.severity import NO_ANSWER
 from devices.waiting import done_status
 
 TOLERANCE_UM = 0.2
@@ -224,9 +224,10 @@ class PiezoAxis(EpicsMotor):
         target = self._target_um
         if target is None:
             return None
-        readback, severity = self._answer(self.user_readback)
+        answer = self._answer(self.user_readback)
+        readback = answer.value
         if self.is_at(readback):
-            return self._means_nothing(target) if severity >= INVALID else None
+            return self._means_nothing(target) if answer.is_invalid else None
         if self._read(self.limit_violation) == 1:  # a refused move may pulse DMOV like one that was made
             return self._refusal(target)
         return StageError(
@@ -281,7 +282,7 @@ class PiezoAxis(EpicsMotor):
 
     def _answer(self, signal: Any) -> Answer:
         try:
-            return Asked(signal).take(signal)
+            return ask(signal)
         except NO_ANSWER as error:
             raise StageError(
                 f"{self.name} must answer, but the PV {signal.pvname} could not be read ({error}); see whether its IOC "
@@ -450,5 +451,5 @@ class PiezoStage(Device):
     def _is_there(self, asked: Asked) -> bool:
         with suppress(*NO_ANSWER):
             answers = [(axis, asked.take(axis.user_readback)) for axis in self.axes if axis.has_target]
-            return all(axis.is_at(answer.value) and answer.severity < INVALID for axis, answer in answers)
+            return all(axis.is_at(answer.value) and not answer.is_invalid for axis, answer in answers)
         return False

@@ -8,8 +8,9 @@ from typing import Any
 from ophyd.status import DeviceStatus
 from ophyd.utils import InvalidState
 
+from devices.asked import ask
 from devices.errors import DeviceError
-from devices.severity import INVALID, NO_ANSWER, ask, is_invalid
+from devices.severity import INVALID, NO_ANSWER
 
 FAULT_STAYS_S = 0.5
 """A fault that was there before the command, and still is so long after it, wall s, is its answer."""
@@ -82,8 +83,7 @@ class StatusMove(DeviceStatus):
     def _look(self) -> None:
         """Ask once; a status that does not answer may still come back in time."""
         with suppress(*NO_ANSWER):
-            value = ask(self._readback)
-            self._changed(value=value, severity=getattr(self._readback, "alarm_severity", 0))
+            self._changed(**ask(self._readback)._asdict())
 
     def _changed(self, *, value: str, severity: int | None = 0, **_: object) -> None:
         if (severity or 0) >= INVALID:
@@ -100,10 +100,10 @@ class StatusMove(DeviceStatus):
     def _last_word(self) -> str:
         """What the status says, whatever it takes: a status that is not ended here would hang the scan."""
         try:
-            word = str(ask(self._readback))
+            word, severity = ask(self._readback)
         except NO_ANSWER:
             return f"no answer from {self._readback.pvname}"
-        return f"{word} with the record INVALID" if is_invalid(self._readback) else word
+        return f"{word} with the record INVALID" if severity >= INVALID else str(word)
 
     def _end(self, problem: str | None) -> None:
         self._timer.cancel()

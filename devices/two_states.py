@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 from ophyd import Device, EpicsSignal, FormattedComponent
 from ophyd.status import DeviceStatus
 
+from devices.asked import ask
 from devices.errors import DeviceError
 from devices.guarded import StateSignal
-from devices.severity import NO_ANSWER, ask, is_invalid
+from devices.severity import NO_ANSWER, is_invalid
 from devices.status_move import StatusMove
 
 FAULT = "Fault"
@@ -79,7 +80,7 @@ class TwoStates(Device):
             state = ask(self.status)
         except NO_ANSWER:
             return False
-        return bool(state == self.REACHED[word]) and not is_invalid(self.status)
+        return bool(state.value == self.REACHED[word]) and not state.is_invalid
 
     def check_value(self, value: str) -> None:
         """Refuse anything but the two words.

@@ -10,7 +10,6 @@ import json
 import os
 import struct
 from collections.abc import Mapping
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from service.whole_file import aside_of, written_whole
 
 _MAGIC = b"XEDMCP1\n"
 _START = struct.Struct("<8sIIQ")  # magic, length and CRC-32 of the description, length of the file
-_SLICE_BYTES = 8 << 20
 _MAX_DESCRIPTION = 256 << 20
 _BEFORE = ".before"
 
@@ -64,10 +62,10 @@ def write_checkpoint(path: Path, facts: Mapping[str, Any], arrays: Arrays) -> No
     text = json.dumps({"facts": facts, "arrays": described}).encode()
     length = _START.size + len(text) + sum(part.nbytes for part in stored.values())
     with written_whole(path, before=generation_before(path)) as file:
-        _write_all(file, _START.pack(_MAGIC, len(text), isal_zlib.crc32(text), length))
-        _write_all(file, text)
+        file.write(_START.pack(_MAGIC, len(text), isal_zlib.crc32(text), length))
+        file.write(text)
         for part in stored.values():
-            _write_all(file, _bytes(part))
+            file.write(_bytes(part))
 
 
 def generation_before(path: Path) -> Path:
@@ -147,9 +145,3 @@ def _narrow(array: NDArray[Any]) -> NDArray[Any]:
 
 def _bytes(part: NDArray[Any]) -> memoryview:
     return part.reshape(-1).view(np.uint8).data if part.size else memoryview(b"")
-
-
-def _write_all(file: FileIO, data: bytes | memoryview) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file.fileno(), view[:_SLICE_BYTES]) :]

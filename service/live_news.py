@@ -21,19 +21,20 @@ class LiveNews:
     def __init__(self, live: Any) -> None:
         self._signal = live.degraded
         self._said: set[str] = set()
-        self._heard: int | None = None
         self._runs = 0
 
     def __call__(self, name: str, doc: Document) -> None:
         """Take one document: listen from the start of a run to its end."""
         del doc
-        self._runs += (name == "start") - (name == "stop")
-        if name == "start" and self._heard is None:
-            self._said = set()
-            self._heard = self._signal.subscribe(self._hear)
-        elif name == "stop" and self._heard is not None and self._runs <= 0:
-            self._signal.unsubscribe(self._heard)
-            self._heard = None
+        if name == "start":
+            self._runs += 1
+            if self._runs == 1:
+                self._said = set()
+                self._signal.subscribe(self._hear)
+        elif name == "stop":
+            self._runs -= 1
+            if self._runs == 0:
+                self._signal.clear_sub(self._hear)
 
     def _hear(self, *, value: Any, **_: object) -> None:
         reasons = {re.sub(r"\d+", "#", reason): reason for reason in str(value or "").split("; ") if reason.strip()}

@@ -62,7 +62,7 @@ class Prompt:
         import IPython
         from traitlets.config import Config
 
-        from service.session import leave_safely
+        from service.session import end_suspenders, leave_safely
 
         options = Config()
         options.TerminalIPythonApp.display_banner = False
@@ -76,8 +76,7 @@ class Prompt:
         finally:
             leave_safely(self._beamline, self._engine)
             self._documents.close()
-            if self._engine.state == "idle":
-                self._engine.clear_suspenders()  # nothing waits for beam any more, and the servers may go away
+            end_suspenders(self._engine)
 
 
 class MoveBars:

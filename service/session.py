@@ -162,6 +162,12 @@ def leave_safely(beamline: "Beamline", engine: Any) -> None:
         engine.halt()
 
 
+def end_suspenders(engine: Any) -> None:
+    """Have an engine at rest wait for beam no more: the servers may go away, and that is no lost beam."""
+    if engine.state == "idle":
+        engine.clear_suspenders()
+
+
 def next_scan_id(metadata: Any) -> int:
     """Return the number of the next scan."""
     if isinstance(metadata, KeptMetadata):

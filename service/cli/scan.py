@@ -157,7 +157,7 @@ def run_scan(
     from service.kept_metadata import KeptMetadata
     from service.live_news import LiveNews
     from service.scan_failure import told_in_a_sentence
-    from service.session import build_session
+    from service.session import build_session, end_suspenders
 
     stopper, log = StopOnSignal(), output / "session.log"
     metadata = KeptMetadata(output / "metadata.json")
@@ -184,8 +184,7 @@ def run_scan(
         finally:
             series = int(detector.series.get())
             session["beamline"].make_safe()
-            if engine.state == "idle":
-                engine.clear_suspenders()  # nothing waits for beam any more, and the servers may go away
+            end_suspenders(engine)
         if not as_json:
             sys.stderr.write("scan ended; the service makes the last image and the final file ...\n")
         outcome = (

@@ -1,5 +1,6 @@
 """A run in memory behind the publishers: real sums of real draws, no sockets of its own."""
 
+import errno
 import shutil
 import threading
 import time
@@ -24,6 +25,16 @@ from service.store import SeriesFile, write_series_file
 
 RATIO_LIMITS = {"screening.chi2_ratio_max": (0.1, 1000.0), "screening.intensity_ratio_min": (0.0, 1.0)}
 CATEGORIES = ("accepted", "low_intensity", "streak", "background")
+
+
+@pytest.fixture
+def no_space():
+    """Give what a full disk does, whatever it is asked."""
+
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    return refuse
 
 
 class NothingToSee:

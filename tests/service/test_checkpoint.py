@@ -1,6 +1,7 @@
 """A checkpoint is whole or not used, whatever a kill or a disk did to it."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from service.checkpoint import (
     remove_checkpoints,
     write_checkpoint,
 )
+from service.whole_file import WholeFile
 
 
 @pytest.fixture
@@ -79,16 +81,13 @@ def test_the_generation_before_serves_when_the_newest_is_damaged(tmp_path, array
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("step", ["write", "fsync", "replace"])
-def test_a_disk_that_refuses_costs_nothing_that_was_there(tmp_path, arrays, monkeypatch, step):
+@pytest.mark.parametrize(("place", "step"), [(WholeFile, "write"), (os, "fsync"), (os, "replace")])
+def test_a_disk_that_refuses_costs_nothing_that_was_there(tmp_path, arrays, monkeypatch, no_space, place, step):
     path = tmp_path / "series_1.checkpoint"
     write_checkpoint(path, {"n": 1}, arrays)
     write_checkpoint(path, {"n": 2}, arrays)
 
-    def refuse(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(checkpoint.os, step, refuse)
+    monkeypatch.setattr(place, step, no_space)
     with pytest.raises(OSError, match="No space"):
         write_checkpoint(path, {"n": 3}, arrays)
     monkeypatch.undo()

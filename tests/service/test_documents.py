@@ -33,7 +33,7 @@ def test_each_run_gets_a_file_with_one_document_a_line(tmp_path):
     assert len(writer.path.read_text().splitlines()) == 1
 
 
-def test_documents_that_the_disk_refuses_are_written_when_there_is_room(tmp_path, monkeypatch, caplog):
+def test_documents_that_the_disk_refuses_are_written_when_there_is_room(tmp_path, monkeypatch, caplog, no_space):
     writer = DocumentWriter(tmp_path)
     full = False
     write = WholeFile.write
@@ -42,7 +42,7 @@ def test_documents_that_the_disk_refuses_are_written_when_there_is_room(tmp_path
         if not full:
             return write(file, data)
         write(file, data[:5])  # what still fits stays, unless somebody takes it away
-        raise OSError(28, "No space left on device")
+        return no_space()
 
     monkeypatch.setattr(WholeFile, "write", refuse)
     for number, (name, doc) in enumerate(RUN):
@@ -57,10 +57,10 @@ def test_documents_that_the_disk_refuses_are_written_when_there_is_room(tmp_path
     assert again == "documents of the run are written again"
 
 
-def test_documents_that_wait_are_written_at_the_end_or_named(tmp_path, monkeypatch, caplog):
+def test_documents_that_wait_are_written_at_the_end_or_named(tmp_path, monkeypatch, caplog, no_space):
     writer = DocumentWriter(tmp_path)
     with monkeypatch.context() as full:
-        full.setattr(WholeFile, "write", _refuse)
+        full.setattr(WholeFile, "write", no_space)
         for name, doc in RUN:
             writer(name, doc)
         writer.close()
@@ -69,10 +69,6 @@ def test_documents_that_wait_are_written_at_the_end_or_named(tmp_path, monkeypat
         )
     writer.close()
     assert len(writer.path.read_text().splitlines()) == len(RUN)
-
-
-def _refuse(_file, _data):
-    raise OSError(28, "No space left on device")
 
 
 def test_what_the_service_lacks_is_told_while_a_run_is_on(capsys):

@@ -62,10 +62,10 @@ def test_a_disk_that_takes_no_more_costs_that_file_only(tmp_path):
         np.testing.assert_array_equal(file["total"][()], np.arange(100_000))
 
 
-def test_the_file_of_before_stays_when_the_disk_refuses(tmp_path, monkeypatch):
+def test_the_file_of_before_stays_when_the_disk_refuses(tmp_path, monkeypatch, no_space):
     path = tmp_path / "series_1.nxs"
     write_whole(path, lambda file: file.create_dataset("total", data=[1, 2, 3]))
-    monkeypatch.setattr(WholeFile, "write", _refuse)
+    monkeypatch.setattr(WholeFile, "write", no_space)
     with pytest.raises(OSError, match="No space left"):
         write_whole(path, lambda file: file.create_dataset("total", data=[4]))
     assert not aside_of(path).exists()
@@ -87,7 +87,3 @@ def test_a_write_that_the_system_takes_in_part_goes_on():
         assert file.write(data) == data.nbytes
     reader.join(10.0)
     assert bytes(got) == data.tobytes()
-
-
-def _refuse(_self, _data):
-    raise OSError(28, "No space left on device")

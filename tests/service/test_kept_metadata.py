@@ -35,15 +35,12 @@ def test_sessions_of_one_folder_see_each_other_and_lose_nothing(tmp_path):
     assert dict(one) == dict(other) == {"sample": "c", "operator": "b"}
 
 
-def test_a_full_disk_does_not_stop_the_count(tmp_path, monkeypatch, caplog):
-    def refuse(_file, _data):
-        raise OSError(28, "No space left on device")
-
+def test_a_full_disk_does_not_stop_the_count(tmp_path, monkeypatch, caplog, no_space):
     path = tmp_path / "metadata.json"
     metadata = KeptMetadata(path)
     metadata["sample"] = "a"
     with monkeypatch.context() as full:
-        full.setattr(WholeFile, "write", refuse)
+        full.setattr(WholeFile, "write", no_space)
         assert [metadata.next_scan_id(), metadata.next_scan_id()] == [1, 2]
         assert "metadata.json cannot be written: No space left on device" in caplog.text
         assert dict(KeptMetadata(path)) == {"sample": "a"}

@@ -151,11 +151,8 @@ def test_settings_change_with_a_version_or_are_refused_in_words(service, detecto
             service.change_settings({name: 1}, "test")
 
 
-def test_a_full_disk_is_said_and_summing_goes_on(service, detector, wire, monkeypatch):
-    def refuse(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("service.office.write_series_file", refuse)
+def test_a_full_disk_is_said_and_summing_goes_on(service, detector, wire, monkeypatch, no_space):
+    monkeypatch.setattr("service.office.write_series_file", no_space)
     detector.send_multipart(wire.header(3, SHAPE, ntrigger=3))
     for number in range(2):
         detector.send_multipart(wire.image(np.ones(SHAPE, np.uint32), 3, number))
@@ -172,11 +169,10 @@ def test_a_full_disk_is_said_and_summing_goes_on(service, detector, wire, monkey
     assert Path(status.result).exists()
 
 
-def test_a_file_that_the_disk_refused_at_the_end_is_written_when_there_is_room(service, detector, wire, monkeypatch):
-    def refuse(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("service.office.write_series_file", refuse)
+def test_a_file_that_the_disk_refused_at_the_end_is_written_when_there_is_room(
+    service, detector, wire, monkeypatch, no_space
+):
+    monkeypatch.setattr("service.office.write_series_file", no_space)
     for series in (3, 4):
         detector.send_multipart(wire.header(series, SHAPE, ntrigger=1))
         detector.send_multipart(wire.image(np.ones(SHAPE, np.uint32), series, 0))

@@ -284,16 +284,13 @@ def test_closing_in_too_little_time_lets_waiting_frames_go(spooling, monkeypatch
     assert SpoolReader(run.stem).numbers().tolist() == [0]
 
 
-def test_a_disk_that_fails_costs_frames_and_is_said_once_and_it_heals(spooling, monkeypatch, wait_until):
+def test_a_disk_that_fails_costs_frames_and_is_said_once_and_it_heals(spooling, monkeypatch, wait_until, no_space):
     run = spooling()
     run.offer(0)
     wait_until(lambda: 0 in run.kept)
 
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
     with monkeypatch.context() as patch:
-        patch.setattr(_PartFile, "write", full)
+        patch.setattr(_PartFile, "write", no_space)
         assert all(run.offer(1, 2, 5))
         wait_until(lambda: run.spool.failed == 3)
     assert len(run.troubles) == 1
